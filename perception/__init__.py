@@ -1,0 +1,1 @@
+"""From pixels to cases: detector, redaction, tracking, localisation, rules, association, evidence, the pipeline."""

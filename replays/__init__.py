@@ -1,0 +1,1 @@
+"""The engineer's room: drives, runs, scoring, comparison, simulation and rendering."""
