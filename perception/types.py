@@ -133,7 +133,7 @@ class Verdict(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Observation:
-    """One box of a track, as detected."""
+    """One box of a track, as detected; `edges` (left, top, right, bottom) are false where cut by border or occluder."""
 
     stamp_ns: int
     camera: str
@@ -143,6 +143,7 @@ class Observation:
     class_name: str
     width: int
     height: int
+    edges: tuple[bool, bool, bool, bool] = (True, True, True, True)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -211,7 +212,6 @@ class View:
     pose: Pose
     boxes: Detections
     sharpness: float | None
-    picture: Callable[[], Redacted] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -219,6 +219,7 @@ class PassRecord:
     """One window of one vehicle (cut after 250 m or 120 s): all that association and clear looks need.
 
     `cov_common_m2` (2, 2) east/north: the GNSS offset that every landmark of this window shares.
+    `case_pictures` are redacted pictures of the places of known cases, by case id, for a proof that one is gone.
     """
 
     pass_id: str
@@ -231,6 +232,7 @@ class PassRecord:
     landmarks: tuple[Landmark, ...]
     views: tuple[View, ...]
     cov_common_m2: Array
+    case_pictures: tuple[tuple[str, Picture], ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "cov_common_m2", frozen_array(self.cov_common_m2, (2, 2)))
