@@ -1,0 +1,214 @@
+"""Boxes followed through one camera's frames: static-world prediction plus a residual velocity, joint assignment.
+
+A box is predicted by moving its ground contact with the ego motion (what a parked thing would do) plus a residual image
+velocity (what a moving one adds); cost is a Mahalanobis distance on centre and log size with a class penalty; a second
+round takes low-confidence boxes (ByteTrack's idea). Ages count in seconds. Boxes stay *as detected*.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from gnss.geodesy import LocalFrame
+from gnss.types import Array, Pose
+from perception.camera import CameraModel
+from perception.types import Detections, Observation, Seen, Track
+
+_FORBIDDEN = 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class TrackerParams:
+    """Tuning of the tracker."""
+
+    keep_s: float = 1.5
+    keep_periods: float = 3.0
+    confirm_s: float = 0.3
+    confirm_hits: int = 3
+    slow_period_s: float = 0.5
+    slow_confirm_hits: int = 2
+    gate: float = 16.0
+    class_penalty: float = 6.0
+    centre_sigma: float = 0.22
+    centre_floor_px: float = 6.0
+    log_size_sigma: float = 0.18
+    residual_gain: float = 0.35
+    border_px: float = 3.0
+
+
+@dataclass(slots=True)
+class _Live:
+    id: int
+    observations: list[Observation]
+    residual: Array
+    pose: Pose
+    votes: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def last(self) -> Observation:
+        return self.observations[-1]
+
+    def class_name(self) -> str:
+        return max(sorted(self.votes), key=lambda name: self.votes[name])
+
+
+def _centres(xyxy: Array) -> Array:
+    """(N, 4) xyxy -> (N, 4) centre x, centre y, log width, log height."""
+    wide = np.maximum(xyxy[:, 2:] - xyxy[:, :2], 1.0)
+    return np.column_stack([(xyxy[:, :2] + xyxy[:, 2:]) / 2, np.log(wide)])
+
+
+def warp(boxes: Array, before: Pose, after: Pose, camera: CameraModel) -> Array:
+    """Where boxes (N, 4) of static ground objects go between two poses; boxes at the horizon stay where they are."""
+    contact = np.column_stack([(boxes[:, 0] + boxes[:, 2]) / 2, boxes[:, 3]]) - 0.5
+    ground = camera.ground_point(contact)
+    frame = LocalFrame(before.lat_deg, before.lon_deg)
+    east, north = frame.to_enu(after.lat_deg, after.lon_deg)
+    yaw0, yaw1 = math.radians(90.0 - before.heading_deg), math.radians(90.0 - after.heading_deg)
+    world_e = math.cos(yaw0) * ground[:, 0] - math.sin(yaw0) * ground[:, 1] - east
+    world_n = math.sin(yaw0) * ground[:, 0] + math.cos(yaw0) * ground[:, 1] - north
+    forward = math.cos(yaw1) * world_e + math.sin(yaw1) * world_n
+    left = math.cos(yaw1) * world_n - math.sin(yaw1) * world_e
+    moved, depth = camera.project(np.column_stack([forward, left, np.zeros(len(boxes))]))
+    _, depth0 = camera.project(np.column_stack([np.nan_to_num(ground), np.zeros(len(boxes))]))
+    good = np.isfinite(ground).all(axis=1) & (depth > 1.0) & (depth0 < 120.0)
+    scale = np.where(good, np.clip(depth0 / np.maximum(depth, 0.5), 0.4, 4.0), 1.0)
+    half = (boxes[:, 2] - boxes[:, 0]) / 2 * scale
+    tall = (boxes[:, 3] - boxes[:, 1]) * scale
+    centre, bottom = moved[:, 0] + 0.5, moved[:, 1] + 0.5
+    new = np.column_stack([centre - half, bottom - tall, centre + half, bottom])
+    return np.where(good[:, None], new, boxes)
+
+
+def usable_edges(boxes: Array, width: int, height: int, border_px: float) -> list[tuple[bool, bool, bool, bool]]:
+    """Which edges (left, top, right, bottom) of boxes (N, 4) are real: not cut by the border or by a nearer box."""
+    result = []
+    for index, (x1, y1, x2, y2) in enumerate(boxes):
+        middle = np.array([[x1, (y1 + y2) / 2], [(x1 + x2) / 2, y1], [x2, (y1 + y2) / 2], [(x1 + x2) / 2, y2]])
+        usable = np.array([x1 > border_px, y1 > border_px, x2 < width - border_px, y2 < height - border_px])
+        nearer = boxes[(boxes[:, 3] > y2 + 4.0) & (np.arange(len(boxes)) != index)]
+        for n in nearer:
+            inside = (middle[:, 0] > n[0]) & (middle[:, 0] < n[2]) & (middle[:, 1] > n[1]) & (middle[:, 1] < n[3])
+            usable &= ~inside
+        result.append((bool(usable[0]), bool(usable[1]), bool(usable[2]), bool(usable[3])))
+    return result
+
+
+class Tracker:
+    """Follows the boxes of one camera; ids count from 1 per instance."""
+
+    def __init__(self, camera: CameraModel, thresholds: dict[str, float], params: TrackerParams) -> None:
+        self._camera = camera
+        self._thresholds = thresholds
+        self._params = params
+        self._live: list[_Live] = []
+        self._next = 1
+        self._last_stamp_ns: int | None = None
+        self._period_s = 0.1
+
+    def step(self, seen: Seen, pose: Pose) -> list[Track]:
+        """Take one frame's boxes; returns the tracks that ended by now."""
+        if self._last_stamp_ns is not None:
+            gap = (seen.stamp_ns - self._last_stamp_ns) * 1e-9
+            self._period_s = gap if self._period_s > 4 * gap else 0.8 * self._period_s + 0.2 * gap
+            self._period_s = max(self._period_s, gap / 4)
+        self._last_stamp_ns = seen.stamp_ns
+        ended = self._expire(seen.stamp_ns)
+        boxes = seen.detections
+        names = boxes.names()
+        strong = np.array([c >= self._thresholds.get(n, 1.1) for n, c in zip(names, boxes.confidence, strict=True)], dtype=bool)
+        known = np.array([n in self._thresholds for n in names], dtype=bool)
+        xyxy = boxes.xyxy.astype(np.float64)
+        edges = usable_edges(xyxy, seen.width, seen.height, self._params.border_px)
+        predicted = self._predict(pose, seen.stamp_ns)
+        free = list(range(len(self._live)))
+        for chosen in (strong, known & ~strong):
+            rows = np.flatnonzero(chosen)
+            pairs = self._assign(free, rows, predicted, xyxy, names)
+            for track_index, box in pairs:
+                self._extend(self._live[track_index], predicted[track_index], seen, pose, box, edges[box])
+                free.remove(track_index)
+                strong[box] = False
+        for box in np.flatnonzero(strong):
+            live = _Live(self._next, [], np.zeros(2), pose)
+            self._next += 1
+            self._extend(live, xyxy[box], seen, pose, int(box), edges[box])
+            self._live.append(live)
+        return ended
+
+    def flush(self) -> list[Track]:
+        """End every track."""
+        ended = [self._track(live) for live in self._live]
+        self._live.clear()
+        return ended
+
+    def _keep_ns(self) -> int:
+        return int(max(self._params.keep_s, self._params.keep_periods * self._period_s) * 1e9)
+
+    def _expire(self, now_ns: int) -> list[Track]:
+        old = [live for live in self._live if now_ns - live.last.stamp_ns > self._keep_ns()]
+        self._live = [live for live in self._live if now_ns - live.last.stamp_ns <= self._keep_ns()]
+        return [self._track(live) for live in old]
+
+    def _track(self, live: _Live) -> Track:
+        p = self._params
+        span_s = (live.last.stamp_ns - live.observations[0].stamp_ns) * 1e-9
+        slow = self._period_s > p.slow_period_s
+        hits = p.slow_confirm_hits if slow else p.confirm_hits
+        confirmed = len(live.observations) >= hits and span_s >= p.confirm_s
+        return Track(live.id, live.class_name(), tuple(live.observations), confirmed)
+
+    def _predict(self, pose: Pose, now_ns: int) -> Array:
+        """Predicted boxes (T, 4) of the live tracks."""
+        out = np.zeros((len(self._live), 4))
+        for index, live in enumerate(self._live):
+            box = np.array([live.last.xyxy])
+            out[index] = warp(box, live.pose, pose, self._camera)[0]
+            out[index] += np.tile(live.residual * ((now_ns - live.last.stamp_ns) * 1e-9), 2)
+        return out
+
+    def _assign(self, free: list[int], rows: Array, predicted: Array, xyxy: Array, names: list[str]) -> list[tuple[int, int]]:
+        if not free or not len(rows):
+            return []
+        p = self._params
+        a, b = _centres(predicted[free])[:, None, :], _centres(xyxy[rows])[None, :, :]
+        size = np.exp((a[..., 2] + a[..., 3]) / 2)
+        sigma = np.maximum(p.centre_floor_px, p.centre_sigma * size) * (1.0 + min(self._period_s, 3.0))
+        cost = ((a[..., 0] - b[..., 0]) ** 2 + (a[..., 1] - b[..., 1]) ** 2) / sigma**2
+        # A box cut by the border shrinks without moving nearer or farther, so size counts less than place.
+        cost += 0.5 * ((a[..., 2:] - b[..., 2:]) ** 2).sum(axis=-1) / (p.log_size_sigma * (1.0 + min(self._period_s, 3.0))) ** 2
+        for row, index in enumerate(free):
+            name = self._live[index].class_name()
+            cost[row] += [0.0 if names[int(box)] == name else p.class_penalty for box in rows]
+        bounded = np.where(cost > p.gate, _FORBIDDEN, cost)
+        left, right = linear_sum_assignment(bounded)
+        return [(free[i], int(rows[j])) for i, j in zip(left, right, strict=True) if bounded[i, j] < _FORBIDDEN]
+
+    def _extend(
+        self, live: _Live, predicted: Array, seen: Seen, pose: Pose, box: int, edges: tuple[bool, bool, bool, bool]
+    ) -> None:
+        boxes: Detections = seen.detections
+        xyxy = boxes.xyxy[box].astype(np.float64)
+        if live.observations:
+            gap = max((seen.stamp_ns - live.last.stamp_ns) * 1e-9, 1e-3)
+            error = ((xyxy[:2] + xyxy[2:]) - (predicted[:2] + predicted[2:])) / 2
+            if all(edges):
+                live.residual = live.residual + self._params.residual_gain * error / gap
+            live.residual = live.residual * math.exp(-gap / 2.0)
+        name = boxes.class_names[boxes.class_id[box]]
+        confidence = float(boxes.confidence[box])
+        live.votes[name] = live.votes.get(name, 0.0) + confidence
+        x1, y1, x2, y2 = (float(v) for v in xyxy)
+        live.observations.append(
+            Observation(seen.stamp_ns, seen.camera, seen.index, (x1, y1, x2, y2), confidence, name, seen.width, seen.height, edges)
+        )
+        live.pose = pose
+
+    @property
+    def live(self) -> list[tuple[int, Observation]]:
+        """Ids of the live tracks with their newest observation."""
+        return [(live.id, live.last) for live in self._live]
