@@ -13,12 +13,12 @@ demo: ## replay the sample drive into a local platform and write the report
 test: check ## lint, types, layers and all tests
 	@$(PYTHON_BIN) -m pytest -q
 
-check: ## ruff, mypy --strict, imports point down only
+check: ## ruff, mypy --strict, imports point down only, one clock
 	@scripts/bootstrap dev
 	@$(PYTHON_BIN) -m ruff check --quiet .
 	@$(PYTHON_BIN) -m ruff format --quiet --check .
 	@$(PYTHON_BIN) -m mypy
-	@$(PYTHON_BIN) -m pytest -q tests/test_layers.py --durations=0
+	@$(PYTHON_BIN) -m pytest -q --durations=0 tests/test_layers.py tests/test_clocks.py
 
 lock: ## write requirements.lock and requirements-dev.lock anew (needs uv)
 	@scripts/lock
