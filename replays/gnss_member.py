@@ -1,0 +1,83 @@
+"""The fixes of a drive: from raw NMEA with arrival stamps, from raw NMEA by its own UTC, or from fixes.csv."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from gnss.types import Fix
+from perception.errors import DriveError
+from replays.members import read_fixes_csv, read_gnss_csv
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GnssMember:
+    """`file` the fixes came from; `dropped` counts data that were no fix, by reason."""
+
+    file: Path
+    fixes: tuple[Fix, ...]
+    dropped: dict[str, int]
+
+
+def read_gnss(folder: Path, start_utc_ns: int | None, latency_s: float) -> GnssMember:
+    """Fixes of a drive folder in order of stamps; raises DriveError when there is no member, or no fix in it."""
+    nmea, table = folder / "gnss.nmea", folder / "fixes.csv"
+    if nmea.exists() and table.exists():
+        raise DriveError(
+            "stands beside gnss.nmea", file=table, remedy="keep one of the two: which fixes hold is not guessed"
+        )
+    if nmea.exists():
+        member = _from_nmea(nmea, folder / "gnss.csv", start_utc_ns, latency_s)
+    elif table.exists():
+        fixes, invalid = read_fixes_csv(table)
+        member = GnssMember(table, tuple(fixes), {"quality 0": invalid} if invalid else {})
+    else:
+        raise DriveError("has no fixes", file=folder, remedy="add gnss.nmea (with gnss.csv) or fixes.csv")
+    if not member.fixes:
+        why = ", ".join(f"{count} x {reason}" for reason, count in sorted(member.dropped.items())) or "it is empty"
+        remedy = "a drive needs at least one fix: record again with sky in view, or give the fixes in fixes.csv"
+        raise DriveError(f"holds no usable fix ({why})", file=member.file, remedy=remedy)
+    return member
+
+
+def _from_nmea(file: Path, arrivals: Path, start_utc_ns: int | None, latency_s: float) -> GnssMember:
+    from gnss.nmea import NmeaReader
+
+    data = file.read_bytes()
+    reader = NmeaReader()
+    if arrivals.exists():
+        rows = read_gnss_csv(arrivals, len(data))
+        ends = [offset for _, offset in rows[1:]] + [len(data)]
+        found = [
+            fix
+            for (stamp_ns, offset), end in zip(rows, ends, strict=True)
+            for fix in reader.feed(data[offset:end], stamp_ns)
+        ]
+        found += reader.flush()
+        return _in_order(file, [replace(fix, stamp_ns=fix.stamp_ns - round(latency_s * 1e9)) for fix in found], reader)
+    if start_utc_ns is None:
+        remedy = "add start_utc (UTC of stamp_ns 0), or gnss.csv with the arrival stamps"
+        raise DriveError(
+            "key 'start_utc' is missing and there is no gnss.csv", file=file.parent / "drive.toml", remedy=remedy
+        )
+    found = reader.feed(data, 0) + reader.flush()
+    return _in_order(
+        file,
+        [replace(fix, stamp_ns=fix.utc_ns - start_utc_ns) for fix in found if fix.utc_ns is not None],
+        reader,
+        len(found),
+    )
+
+
+def _in_order(file: Path, fixes: list[Fix], reader: Any, found: int | None = None) -> GnssMember:
+    """Drop and count what goes back in time: a log with a jumping clock is bad data, not a setup mistake."""
+    kept: list[Fix] = []
+    for fix in fixes:
+        if not kept or fix.stamp_ns >= kept[-1].stamp_ns:
+            kept.append(fix)
+    dropped = {str(reason): count for reason, count in reader.counters.items() if count}
+    for reason, count in (("time goes back", len(fixes) - len(kept)), ("no UTC", (found or len(fixes)) - len(fixes))):
+        if count:
+            dropped[reason] = count
+    return GnssMember(file, tuple(kept), dropped)
