@@ -93,8 +93,14 @@ def _object_class(name: str, table: Mapping[str, Any], file: Path) -> ObjectClas
         )  # fmt: skip
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise CityError(f"[{where}] is incomplete: {error!r}", file=file, remedy="see the head of the file") from error
-    if row.role not in ROLES or row.yaw not in ("road", "round") or row.identity not in ("fixed", "transient", "recurrent"):
-        raise CityError(f"[{where}] has a role, yaw or identity that does not exist", file=file, remedy="see the head of the file")
+    if (
+        row.role not in ROLES
+        or row.yaw not in ("road", "round")
+        or row.identity not in ("fixed", "transient", "recurrent")
+    ):
+        raise CityError(
+            f"[{where}] has a role, yaw or identity that does not exist", file=file, remedy="see the head of the file"
+        )
     return row
 
 
@@ -106,14 +112,26 @@ def load_catalogue(folder: Path) -> Catalogue:
         _refuse_unknown(table, _KIND_KEYS, kind_file, f"kind.{name}")
         try:
             kinds[name] = CaseKind(
-                name, table["title"], table["title_zh"], table["family"], table["matter_kind"], table["code"], bool(table.get("urgent", False))
+                name,
+                table["title"],
+                table["title_zh"],
+                table["family"],
+                table["matter_kind"],
+                table["code"],
+                bool(table.get("urgent", False)),
             )
         except KeyError as error:
             raise CityError(f"[kind.{name}] lacks {error}", file=kind_file, remedy="add the key") from error
-    classes = {name: _object_class(name, table, class_file) for name, table in _read(class_file).get("class", {}).items()}
+    classes = {
+        name: _object_class(name, table, class_file) for name, table in _read(class_file).get("class", {}).items()
+    }
     for row in classes.values():
         if row.kind is not None and row.kind not in kinds:
-            raise CityError(f"[class.{row.name}] names kind {row.kind!r}", file=class_file, remedy=f"add it to {kind_file}")
+            raise CityError(
+                f"[class.{row.name}] names kind {row.kind!r}", file=class_file, remedy=f"add it to {kind_file}"
+            )
         if row.healthy is not None and row.healthy not in classes:
-            raise CityError(f"[class.{row.name}] names healthy class {row.healthy!r}", file=class_file, remedy="add that class")
+            raise CityError(
+                f"[class.{row.name}] names healthy class {row.healthy!r}", file=class_file, remedy="add that class"
+            )
     return Catalogue(classes, kinds)

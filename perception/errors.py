@@ -8,7 +8,9 @@ from pathlib import Path
 class SetupError(Exception):
     """A mistake that a person must mend; the message names the file, the place in it and the remedy."""
 
-    def __init__(self, problem: str, *, file: Path | str | None = None, line: int | None = None, remedy: str = "") -> None:
+    def __init__(
+        self, problem: str, *, file: Path | str | None = None, line: int | None = None, remedy: str = ""
+    ) -> None:
         self.problem = problem
         self.file = None if file is None else Path(file)
         self.line = line

@@ -79,7 +79,9 @@ def _chosen(observations: Sequence[Observation], most: int) -> list[int]:
     """Indices of at most `most` observations: half the largest boxes, half evenly spread over the track."""
     if len(observations) <= most:
         return list(range(len(observations)))
-    sizes = np.array([(o.xyxy[2] - o.xyxy[0]) * (o.xyxy[3] - o.xyxy[1]) * (0.2 + 0.2 * sum(o.edges)) for o in observations])
+    sizes = np.array(
+        [(o.xyxy[2] - o.xyxy[0]) * (o.xyxy[3] - o.xyxy[1]) * (0.2 + 0.2 * sum(o.edges)) for o in observations]
+    )
     large = set(np.argsort(-sizes, kind="stable")[: most // 2].tolist())
     spread = set(np.linspace(0, len(observations) - 1, most - len(large)).round().astype(int).tolist())
     return sorted(large | spread)
@@ -114,7 +116,9 @@ def _prior(shape: ObjectClass, params: LocateParams, bias: MountBias, heading_si
     """Prior mean and sigma (11,); position and yaw means are filled by the caller."""
     mean, sigma = np.zeros(solid.PARAMETERS), np.zeros(solid.PARAMETERS)
     sigma[[solid.EAST, solid.NORTH]] = params.prior_range_sigma_m
-    sigma[solid.BASE] = params.hanging_sigma_m if not shape.on_ground else params.base_sigma_m / (4 if shape.flat else 1)
+    sigma[solid.BASE] = (
+        params.hanging_sigma_m if not shape.on_ground else params.base_sigma_m / (4 if shape.flat else 1)
+    )
     mean[[solid.LENGTH, solid.WIDTH, solid.HEIGHT]] = shape.size_m
     sigma[[solid.LENGTH, solid.HEIGHT]] = np.array([shape.size_m[0], shape.size_m[2]]) * shape.size_rel_sigma
     if shape.yaw == "road":
@@ -184,7 +188,12 @@ def place(
 
 
 def _placement(
-    best: Fit, view: solid.Sightings, origin: LocalFrame, own: Array, motion: tuple[Verdict, float], params: LocateParams
+    best: Fit,
+    view: solid.Sightings,
+    origin: LocalFrame,
+    own: Array,
+    motion: tuple[Verdict, float],
+    params: LocateParams,
 ) -> Placement:
     e, n = float(best.parameters[solid.EAST]), float(best.parameters[solid.NORTH])
     lat, lon = origin.to_geo(e, n)

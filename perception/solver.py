@@ -67,7 +67,12 @@ def fit(
         if not costs[best] < cost[0]:
             break
         gain = float(cost[0] - costs[best])
-        now, cost, data, damping = tries[best], costs[best : best + 1], new_data[best : best + 1], max(dampings[best], 1e-9)
+        now, cost, data, damping = (
+            tries[best],
+            costs[best : best + 1],
+            new_data[best : best + 1],
+            max(dampings[best], 1e-9),
+        )
         if gain < 1e-4:
             break
     covariance = np.zeros((len(start), len(start)))

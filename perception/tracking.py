@@ -120,23 +120,25 @@ class Tracker:
         ended = self._expire(seen.stamp_ns)
         boxes = seen.detections
         names = boxes.names()
-        strong = np.array([c >= self._thresholds.get(n, 1.1) for n, c in zip(names, boxes.confidence, strict=True)], dtype=bool)
+        strong = np.array(
+            [c >= self._thresholds.get(n, 1.1) for n, c in zip(names, boxes.confidence, strict=True)], dtype=bool
+        )
         known = np.array([n in self._thresholds for n in names], dtype=bool)
         xyxy = boxes.xyxy.astype(np.float64)
         edges = usable_edges(xyxy, seen.width, seen.height, self._params.border_px)
         predicted = self._predict(pose, seen.stamp_ns)
         free = list(range(len(self._live)))
         for chosen in (strong, known & ~strong):
-            rows = np.flatnonzero(chosen)
+            rows = [int(row) for row in np.flatnonzero(chosen)]
             pairs = self._assign(free, rows, predicted, xyxy, names)
             for track_index, box in pairs:
                 self._extend(self._live[track_index], predicted[track_index], seen, pose, box, edges[box])
                 free.remove(track_index)
                 strong[box] = False
-        for box in np.flatnonzero(strong):
+        for box in [int(row) for row in np.flatnonzero(strong)]:
             live = _Live(self._next, [], np.zeros(2), pose)
             self._next += 1
-            self._extend(live, xyxy[box], seen, pose, int(box), edges[box])
+            self._extend(live, xyxy[box], seen, pose, box, edges[box])
             self._live.append(live)
         return ended
 
@@ -171,8 +173,10 @@ class Tracker:
             out[index] += np.tile(live.residual * ((now_ns - live.last.stamp_ns) * 1e-9), 2)
         return out
 
-    def _assign(self, free: list[int], rows: Array, predicted: Array, xyxy: Array, names: list[str]) -> list[tuple[int, int]]:
-        if not free or not len(rows):
+    def _assign(
+        self, free: list[int], rows: list[int], predicted: Array, xyxy: Array, names: list[str]
+    ) -> list[tuple[int, int]]:
+        if not free or not rows:
             return []
         p = self._params
         a, b = _centres(predicted[free])[:, None, :], _centres(xyxy[rows])[None, :, :]
@@ -180,13 +184,17 @@ class Tracker:
         sigma = np.maximum(p.centre_floor_px, p.centre_sigma * size) * (1.0 + min(self._period_s, 3.0))
         cost = ((a[..., 0] - b[..., 0]) ** 2 + (a[..., 1] - b[..., 1]) ** 2) / sigma**2
         # A box cut by the border shrinks without moving nearer or farther, so size counts less than place.
-        cost += 0.5 * ((a[..., 2:] - b[..., 2:]) ** 2).sum(axis=-1) / (p.log_size_sigma * (1.0 + min(self._period_s, 3.0))) ** 2
+        cost += (
+            0.5
+            * ((a[..., 2:] - b[..., 2:]) ** 2).sum(axis=-1)
+            / (p.log_size_sigma * (1.0 + min(self._period_s, 3.0))) ** 2
+        )
         for row, index in enumerate(free):
             name = self._live[index].class_name()
-            cost[row] += [0.0 if names[int(box)] == name else p.class_penalty for box in rows]
+            cost[row] += [0.0 if names[box] == name else p.class_penalty for box in rows]
         bounded = np.where(cost > p.gate, _FORBIDDEN, cost)
         left, right = linear_sum_assignment(bounded)
-        return [(free[i], int(rows[j])) for i, j in zip(left, right, strict=True) if bounded[i, j] < _FORBIDDEN]
+        return [(free[i], rows[j]) for i, j in zip(left, right, strict=True) if bounded[i, j] < _FORBIDDEN]
 
     def _extend(
         self, live: _Live, predicted: Array, seen: Seen, pose: Pose, box: int, edges: tuple[bool, bool, bool, bool]
@@ -204,7 +212,17 @@ class Tracker:
         live.votes[name] = live.votes.get(name, 0.0) + confidence
         x1, y1, x2, y2 = (float(v) for v in xyxy)
         live.observations.append(
-            Observation(seen.stamp_ns, seen.camera, seen.index, (x1, y1, x2, y2), confidence, name, seen.width, seen.height, edges)
+            Observation(
+                seen.stamp_ns,
+                seen.camera,
+                seen.index,
+                (x1, y1, x2, y2),
+                confidence,
+                name,
+                seen.width,
+                seen.height,
+                edges,
+            )
         )
         live.pose = pose
 

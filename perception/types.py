@@ -171,6 +171,7 @@ class Landmark:
 
     `cov_own_m2` (2, 2) east/north excludes the pass-common GNSS part, which belongs to `pass_id`.
     `coarse`: never came close enough; may update a case, never opens one. `extent_m` is length, width, height.
+    `existence` is the probability, from this pass alone, that there is such a thing.
     """
 
     id: str
@@ -193,6 +194,7 @@ class Landmark:
     looks: int
     closest_range_m: float
     coarse: bool
+    existence: float = 0.0
     pictures: tuple[Picture, ...] = ()
     appearance: NDArray[np.float32] | None = None
 
@@ -301,6 +303,7 @@ class ComponentMatch:
 class Case:
     """One real-world problem. `kind`, `matter_kind` and `code` go together (GB/T 47678.5-2026).
 
+    `clear_misses` counts clear looks in a row that did not find it; `dwell_s` is what its zone asks before it is filed.
     Position is the fused one; `cov_m2` = (ee, en, nn) total in m2; `error_budget` gives 1-sigma terms in metres.
     """
 
@@ -333,6 +336,8 @@ class Case:
     evidence: tuple[Picture, ...] = ()
     aliases: tuple[str, ...] = ()
     merged_into: str | None = None
+    clear_misses: int = 0
+    dwell_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

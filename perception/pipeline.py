@@ -1,0 +1,243 @@
+"""The whole flow within the car: events in, outputs out. No clock, file, thread or network; "now" is the event's stamp."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from gnss.atlas import Atlas
+from gnss.ego import EgoFilter, EgoParams
+from gnss.geodesy import distance_m
+from gnss.types import Fix, Motion, Pose
+from perception.associate import AssociateParams, associate
+from perception.camera import CameraModel
+from perception.catalogue import Catalogue
+from perception.events import Event
+from perception.locate import LocateParams, MountBias
+from perception.looks import Looks
+from perception.rules import Decision, RuleParams, Rules
+from perception.tracking import Tracker, TrackerParams
+from perception.types import (
+    ACTIVE_STATES,
+    Anchor,
+    CalibrationUpdate,
+    Case,
+    KnownObjects,
+    LandmarkClosed,
+    Output,
+    PassClosed,
+    PassRecord,
+    Seen,
+    Shed,
+    Track,
+    TrackEnd,
+    TrackEnded,
+    Verdict,
+    View,
+)
+from perception.window import Closed, Surveyor, Window, WindowParams
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineParams:
+    """All tuning, one record per stage, each declared beside the code that uses it."""
+
+    hold_s: float = 1.5
+    forget_m: float = 3000.0
+    bias_floor_deg: float = 0.1
+    ego: EgoParams = field(default_factory=EgoParams)
+    tracker: TrackerParams = field(default_factory=TrackerParams)
+    locate: LocateParams = field(default_factory=LocateParams)
+    rules: RuleParams = field(default_factory=RuleParams)
+    window: WindowParams = field(default_factory=WindowParams)
+    associate: AssociateParams = field(default_factory=AssociateParams)
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineSetup:
+    """What a pipeline is built from. `thresholds` maps catalogue class names to case thresholds (confidence 0..1)."""
+
+    vehicle: str
+    drive: str
+    cameras: Mapping[str, CameraModel]
+    catalogue: Catalogue
+    atlas: Atlas
+    thresholds: Mapping[str, float]
+    params: PipelineParams = field(default_factory=PipelineParams)
+
+
+class Pipeline:
+    """Deterministic in its inputs. `counts` tells what was dropped and why; every track ends in one `TrackEnded`."""
+
+    def __init__(self, setup: PipelineSetup) -> None:
+        self._setup = setup
+        p = setup.params
+        self._ego = EgoFilter(p.ego)
+        self._trackers = {n: Tracker(c, dict(setup.thresholds), p.tracker) for n, c in setup.cameras.items()}
+        self._bias = {n: MountBias.unknown(c, p.locate) for n, c in setup.cameras.items()}
+        self._rules = Rules(setup.catalogue, setup.atlas, p.rules)
+        self._surveyor = Surveyor(
+            setup.catalogue, setup.cameras, setup.thresholds, p.locate, p.associate.existence, self._ego.pose_at
+        )
+        self._looks = Looks()
+        self._waiting: deque[Seen] = deque()
+        self._window: Window | None = None
+        self._known: dict[str, Case] = {}
+        self._anchors: dict[str, Anchor] = {}
+        self.counts: Counter[str] = Counter()
+
+    def step(self, event: Event) -> list[Output]:
+        """Take one event; returns what it brought about, in a fixed order."""
+        out: list[Output] = []
+        if isinstance(event, Fix):
+            refusal = self._ego.add_fix(event)
+            self.counts["fixes" if refusal is None else f"fix refused: {refusal.value}"] += 1
+        elif isinstance(event, Motion):
+            self._ego.add_motion(event)
+        elif isinstance(event, KnownObjects):
+            self._learn(event)
+        elif isinstance(event, CalibrationUpdate):
+            self._bias[event.camera] = MountBias(
+                event.yaw_deg, event.yaw_sigma_deg, event.pitch_deg, event.pitch_sigma_deg
+            )
+        elif isinstance(event, Shed):
+            self.counts[f"shed: {event.reason}"] += 1
+        else:
+            self._waiting.append(event)
+        self._drain(event.stamp_ns, out)
+        return out
+
+    def flush(self) -> list[Output]:
+        """The drive ended: handle what waits, end every track, close the window."""
+        out: list[Output] = []
+        self._drain(1 << 62, out)
+        for tracker in self._trackers.values():
+            for track in tracker.flush():
+                self._close_track(track, out)
+        self._close_window(out)
+        return out
+
+    @property
+    def cases(self) -> list[Case]:
+        """Known cases near the car, as they stand now."""
+        return [self._known[name] for name in sorted(self._known)]
+
+    def pose_at(self, stamp_ns: int) -> Pose | None:
+        """The vehicle's pose at a recent stamp."""
+        return self._ego.pose_at(stamp_ns)
+
+    def _learn(self, event: KnownObjects) -> None:
+        for case in event.cases:
+            mine = self._known.get(case.id)
+            if mine is None or mine.revision < case.revision:
+                self._known[case.id] = case
+        self._anchors.update({a.id: a for a in event.anchors})
+
+    def _drain(self, now_ns: int, out: list[Output]) -> None:
+        """Handle the frames that a fix brackets, or that waited `hold_s` for one."""
+        while self._waiting:
+            seen = self._waiting[0]
+            if not self._ego.bracketed(seen.stamp_ns) and now_ns - seen.stamp_ns < self._setup.params.hold_s * 1e9:
+                return
+            self._waiting.popleft()
+            pose = self._ego.pose_at(seen.stamp_ns)
+            if pose is None:
+                self.counts["frames without a pose"] += 1
+            else:
+                self._look(seen, pose, out)
+
+    def _look(self, seen: Seen, pose: Pose, out: list[Output]) -> None:
+        self.counts["frames"] += 1
+        if self._window is not None and self._window.full(pose, self._setup.params.window):
+            self._close_window(out)
+        if self._window is None:
+            self._window = Window(self._setup.vehicle, self._setup.drive, pose)
+        self._window.advance(pose)
+        tracker = self._trackers[seen.camera]
+        for track in tracker.step(seen, pose):
+            self._close_track(track, out)
+        self._looks.see(seen, pose, tracker.live)
+        self._looks.watch(seen, pose, self._setup.cameras[seen.camera], self._known.values())
+        self._window.views.append(
+            View(seen.stamp_ns, seen.camera, seen.index, seen.width, seen.height, pose, seen.detections, seen.sharpness)
+        )
+
+    def _close_track(self, track: Track, out: list[Output]) -> None:
+        last = track.observations[-1]
+        shape = self._setup.catalogue.classes[track.class_name]
+        ended: tuple[TrackEnd, str] | None = None
+        closed: Closed | None = None
+        if shape.role in ("person", "context"):
+            ended = TrackEnd.NO_PROBLEM, f"{shape.title}: no problem by itself"
+        elif not track.confirmed:
+            ended = TrackEnd.EXPIRED, f"only {len(track.observations)} boxes: too few to believe"
+        elif self._window is None:
+            ended = TrackEnd.QUARANTINED, "no window was open: no pose"
+        else:
+            closed = self._surveyor.survey(track, self._window.pass_id, self._bias[last.camera])
+            if closed is None:
+                ended = TrackEnd.QUARANTINED, "no pose at any of its frames"
+        if closed is None or self._window is None:
+            self._looks.take(last.camera, track.id, encode=False)
+            if ended is not None:
+                out.append(TrackEnded(track.id, last.camera, track.class_name, *ended, last.stamp_ns))
+            return
+        common = self._ego.cov_common_m2()
+        finding = self._rules.judge(closed.landmark, common)
+        pictures = self._looks.take(last.camera, track.id, encode=finding.decision is not Decision.REFUSE)
+        closed = replace(closed, landmark=replace(closed.landmark, pictures=pictures))
+        self._window.closed.append(closed)
+        self._calibrate(closed)
+        urgent = finding.kind is not None and self._setup.catalogue.kinds[finding.kind].urgent
+        if urgent and not closed.landmark.coarse:
+            record = replace(self._window.record(()), landmarks=(closed.landmark,), views=())
+            out.extend(self._associate(record, ends=False))
+
+    def _calibrate(self, closed: Closed) -> None:
+        """Carry what a clean fit of a standing thing said about the mount to the next track."""
+        m, bias = closed.landmark, closed.placement.bias
+        floor = self._setup.params.bias_floor_deg
+        if m.verdict is Verdict.STATIC and m.looks >= 8 and m.closest_range_m < 12.0 and closed.placement.misfit < 1.5:
+            self._bias[m.camera] = MountBias(
+                bias.yaw_deg,
+                max(bias.yaw_sigma_deg * 1.1, floor),
+                bias.pitch_deg,
+                max(bias.pitch_sigma_deg * 1.1, floor),
+            )
+
+    def _close_window(self, out: list[Output]) -> None:
+        window = self._window
+        if window is None:
+            return
+        self._window = None
+        out.extend(window.stitch(self._surveyor, self._bias, self._setup.params.window))
+        active = {c.id for c in self._known.values() if c.state in ACTIVE_STATES}
+        record = window.record(self._looks.take_cases(active))
+        out.extend(LandmarkClosed(m, record.cov_common_m2) for m in record.landmarks)
+        out.extend(self._associate(record, ends=True))
+        for camera, bias in sorted(self._bias.items()):
+            stamp_ns = record.end_stamp_ns
+            out.append(
+                CalibrationUpdate(
+                    stamp_ns, camera, bias.yaw_deg, bias.yaw_sigma_deg, bias.pitch_deg, bias.pitch_sigma_deg
+                )
+            )
+        end = window.last or window.start
+        far = self._setup.params.forget_m
+        for name, case in list(self._known.items()):
+            if distance_m(case.lat_deg, case.lon_deg, end.lat_deg, end.lon_deg) > far:
+                del self._known[name]
+
+    def _associate(self, record: PassRecord, *, ends: bool) -> list[Output]:
+        """Run the second stage on a record; `ends=False` for an urgent look ahead of the window's end."""
+        setup = self._setup
+        known, anchors = list(self._known.values()), list(self._anchors.values())
+        result = associate(known, anchors, record, self._rules, setup.cameras, setup.params.associate)
+        for change in result.changes:
+            self._known[change.case_id] = change.case
+        out: list[Output] = list(result.changes)
+        if ends:
+            out.extend(result.ends)
+            out.append(PassClosed(record, result.offset.east_m, result.offset.north_m))
+        return out

@@ -1,0 +1,169 @@
+"""One window of a drive: closed tracks become landmarks, fragments of one thing become one, and all make a PassRecord."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from gnss.geodesy import LocalFrame, distance_m
+from gnss.types import Pose, PoseState
+from perception.boxes import iou
+from perception.camera import CameraModel
+from perception.catalogue import Catalogue
+from perception.existence import ExistenceParams, track_existence
+from perception.locate import LocateParams, MountBias, Placement, place
+from perception.types import Landmark, Observation, PassRecord, Picture, Track, TrackEnd, TrackEnded, Verdict, View
+
+
+@dataclass(frozen=True, slots=True)
+class WindowParams:
+    """Where a window is cut, and when two landmarks of one window are one thing."""
+
+    length_m: float = 250.0
+    length_s: float = 120.0
+    same_gate: float = 9.2
+    same_floor_m2: float = 0.15
+    same_iou: float = 0.5
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Closed:
+    """A confirmed track with its place."""
+
+    track: Track
+    placement: Placement
+    landmark: Landmark
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Surveyor:
+    """Turns tracks into landmarks; `pose_at` answers for any recent stamp."""
+
+    catalogue: Catalogue
+    cameras: Mapping[str, CameraModel]
+    thresholds: Mapping[str, float]
+    locate: LocateParams
+    existence: ExistenceParams
+    pose_at: Callable[[int], Pose | None]
+
+    def survey(self, track: Track, pass_id: str, bias: MountBias) -> Closed | None:
+        """Place a track; None when none of its frames has a pose."""
+        pairs = [
+            (o, p)
+            for o in track.observations
+            if (p := self.pose_at(o.stamp_ns)) is not None and p.state is not PoseState.NONE
+        ]
+        if not pairs:
+            return None
+        observations, poses = [o for o, _ in pairs], [p for _, p in pairs]
+        shape = self.catalogue.classes[track.class_name]
+        placed = place(observations, poses, self.cameras[observations[0].camera], shape, bias, self.locate)
+        own = [o for o in observations if o.class_name == track.class_name]
+        confidence = float(np.mean(sorted((o.confidence for o in own), reverse=True)[:5]))
+        existence = track_existence(observations, self.thresholds.get(track.class_name, 0.3), self.existence)
+        landmark = Landmark(
+            f"{pass_id}/{observations[0].camera}/{track.id}", pass_id, track.id, observations[0].camera, track.class_name, confidence,
+            placed.lat_deg, placed.lon_deg, placed.cov_own_m2, placed.verdict, placed.speed_mps, placed.heading_deg,
+            placed.extent_m, observations[0].stamp_ns, observations[-1].stamp_ns, poses[0].utc_ns, poses[-1].utc_ns,
+            len(observations), placed.closest_range_m, placed.coarse, existence,
+        )  # fmt: skip
+        return Closed(track, placed, landmark)
+
+
+def _overlap(a: Track, b: Track) -> float | None:
+    """Mean IoU of two tracks in the frames they share; None when they share none."""
+    mine = {(o.camera, o.index): o.xyxy for o in a.observations}
+    shared = [(mine[key], o.xyxy) for o in b.observations if (key := (o.camera, o.index)) in mine]
+    if not shared:
+        return None
+    return float(np.mean([iou(np.array([x], np.float32), np.array([y], np.float32))[0, 0] for x, y in shared]))
+
+
+def same_thing(a: Closed, b: Closed, catalogue: Catalogue, params: WindowParams) -> bool:
+    """Are two tracks of one window one object? Fragments share no frame; double detections overlap in those they share."""
+    if Verdict.MOVING in (a.landmark.verdict, b.landmark.verdict):
+        return False
+    overlap = _overlap(a.track, b.track)
+    if overlap is not None and overlap < params.same_iou:
+        return False
+    x, y = catalogue.classes[a.landmark.class_name], catalogue.classes[b.landmark.class_name]
+    alike = catalogue.identity_of(x.name) == catalogue.identity_of(y.name) or (x.kind is not None and x.kind == y.kind)
+    if overlap is None and not alike:
+        return False
+    frame = LocalFrame(a.landmark.lat_deg, a.landmark.lon_deg)
+    gap = np.array(frame.to_enu(b.landmark.lat_deg, b.landmark.lon_deg))
+    total = a.landmark.cov_own_m2 + b.landmark.cov_own_m2 + params.same_floor_m2 * np.eye(2)
+    return float(gap @ np.linalg.solve(total, gap)) < params.same_gate
+
+
+@dataclass(slots=True)
+class Window:
+    """Collects one stretch of drive until it is cut."""
+
+    vehicle: str
+    drive: str
+    start: Pose
+    closed: list[Closed] = field(default_factory=list)
+    views: list[View] = field(default_factory=list)
+    driven_m: float = 0.0
+    last: Pose | None = None
+
+    @property
+    def pass_id(self) -> str:
+        """Derived: device, drive and the stamp of the window's first pose."""
+        when = self.start.utc_ns if self.start.utc_ns is not None else f"{self.drive}@{self.start.stamp_ns}"
+        return hashlib.sha256(f"{self.vehicle}|{when}".encode()).hexdigest()[:12]
+
+    def advance(self, pose: Pose) -> None:
+        """Move the window's end."""
+        if self.last is not None:
+            self.driven_m += distance_m(self.last.lat_deg, self.last.lon_deg, pose.lat_deg, pose.lon_deg)
+        self.last = pose
+
+    def full(self, pose: Pose, params: WindowParams) -> bool:
+        """Is it time to cut before `pose`?"""
+        return self.driven_m >= params.length_m or (pose.stamp_ns - self.start.stamp_ns) * 1e-9 >= params.length_s
+
+    def stitch(self, surveyor: Surveyor, bias: Mapping[str, MountBias], params: WindowParams) -> list[TrackEnded]:
+        """Join what is one thing, refit it from all observations; returns the ends of the tracks that went into others."""
+        merged: list[TrackEnded] = []
+        kept: list[Closed] = []
+        for new in sorted(self.closed, key=lambda c: (-c.landmark.looks, c.track.id)):
+            twin = next((i for i, old in enumerate(kept) if same_thing(old, new, surveyor.catalogue, params)), None)
+            if twin is None:
+                kept.append(new)
+                continue
+            old = kept[twin]
+            kept[twin] = self._joined(old, new, surveyor, bias)
+            gone = new.landmark
+            reason = f"the same thing as track {old.track.id} of {old.landmark.camera}"
+            merged.append(
+                TrackEnded(gone.track_id, gone.camera, gone.class_name, TrackEnd.MERGED, reason, gone.last_stamp_ns)
+            )
+        self.closed = sorted(kept, key=lambda c: (c.landmark.first_stamp_ns, c.landmark.camera, c.track.id))
+        return merged
+
+    def _joined(self, old: Closed, new: Closed, surveyor: Surveyor, bias: Mapping[str, MountBias]) -> Closed:
+        if old.landmark.camera != new.landmark.camera or old.landmark.class_name != new.landmark.class_name:
+            return old
+        by_frame: dict[int, Observation] = {o.index: o for o in new.track.observations}
+        by_frame.update({o.index: o for o in old.track.observations})
+        together = tuple(sorted(by_frame.values(), key=lambda o: o.stamp_ns))
+        track = replace(old.track, observations=together)
+        again = surveyor.survey(track, self.pass_id, bias[old.landmark.camera])
+        if again is None:
+            return old
+        pictures = old.landmark.pictures or new.landmark.pictures
+        return replace(again, landmark=replace(again.landmark, pictures=pictures))
+
+    def record(self, case_pictures: tuple[tuple[str, Picture], ...]) -> PassRecord:
+        """The finished record; its common covariance is the mean over the window's views."""
+        common = np.mean([v.pose.cov_common_m2 for v in self.views], axis=0) if self.views else self.start.cov_common_m2
+        end = self.last or self.start
+        return PassRecord(
+            self.pass_id, self.vehicle, self.drive, self.start.stamp_ns, end.stamp_ns, self.start.utc_ns, end.utc_ns,
+            tuple(c.landmark for c in self.closed), tuple(self.views), common, case_pictures,
+        )  # fmt: skip
