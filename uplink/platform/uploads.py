@@ -1,0 +1,81 @@
+"""Pictures as they arrive: counted and hashed while they stream into a `.part`, published by rename when good."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+from pathlib import Path
+
+from uplink.files import Spool, sync_folder
+from uplink.platform.problems import Refused
+
+BLOB_CAP = 4 * 1024 * 1024
+_START, _END = b"\xff\xd8\xff", b"\xff\xd9"
+
+
+class Upload:
+    """One picture on its way in."""
+
+    def __init__(self, sha256: str, part: Path) -> None:
+        self.sha256 = sha256
+        self.part = part
+        self.size = 0
+        self.head = b""
+        self.tail = b""
+        self._hash = hashlib.sha256()
+        self._file = os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+
+    def add(self, chunk: bytes) -> None:
+        """Take some bytes; raises Refused 413 beyond the cap."""
+        self.size += len(chunk)
+        if self.size > BLOB_CAP:
+            raise Refused(413, "too-large", f"a picture may have {BLOB_CAP} bytes")
+        self._hash.update(chunk)
+        self.head = (self.head + chunk[:3])[:3]
+        self.tail = (self.tail + chunk)[-2:]
+        self._file.write(chunk)
+
+    def seal(self) -> None:
+        """Sync and close; raises Refused 422 when the bytes are not the announced ones or not a JPEG."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        if self._hash.hexdigest() != self.sha256:
+            raise Refused(422, "digest-mismatch", "the bytes do not have the hash of the address")
+        if self.head != _START or self.tail != _END:
+            raise Refused(422, "not-a-jpeg", "only complete JPEG pictures are taken")
+
+    def drop(self) -> None:
+        """Forget it; nothing stays behind."""
+        self._file.close()
+        self.part.unlink(missing_ok=True)
+
+
+class Pictures:
+    """The picture files of the platform, by hash."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        self._spool = Spool(folder)
+        self._spool.drop_parts()
+        self._numbers = itertools.count()
+
+    def path(self, sha256: str) -> Path:
+        """Where a picture lies; raises Refused 400 when `sha256` is not a hash."""
+        try:
+            return self._spool.path(sha256)
+        except ValueError as error:
+            raise Refused(400, "bad-name", "not a sha256 in lower-case hex") from error
+
+    def begin(self, sha256: str) -> Upload:
+        """Start an upload; two of the same picture at once do not meet."""
+        final = self.path(sha256)
+        return Upload(sha256, final.with_name(f"{sha256}.{next(self._numbers)}.part"))
+
+    def publish(self, upload: Upload) -> None:
+        """Seal, rename and sync the folder."""
+        upload.seal()
+        final = self.path(upload.sha256)
+        os.rename(upload.part, final)
+        sync_folder(final.parent)
