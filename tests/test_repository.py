@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -23,6 +24,8 @@ LOCKED = re.compile(r"(?:[a-z0-9-]+==[\w.]+(?: ; [^\\]+)? \\|    --hash=sha256:[
 
 
 def tracked() -> list[Path]:
+    if shutil.which("git") is None:
+        pytest.skip("GIT IS ABSENT: what is tracked cannot be listed")
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
     if listed.returncode != 0:
         pytest.skip(f"NOT A GIT CHECKOUT: {listed.stderr.strip()}")
