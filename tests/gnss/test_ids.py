@@ -14,7 +14,9 @@ def test_good_ids() -> None:
     assert (old.type_code, old.sequence, old.legacy) == ("0115", "000123", True)
 
 
-@pytest.mark.parametrize("bad", ["11010", "1101011", "010101", 110101, None, "11O101", "\uff11\uff11\uff10\uff11\uff10\uff11", "110101\n"])
+@pytest.mark.parametrize(
+    "bad", ["11010", "1101011", "010101", 110101, None, "11O101", "\uff11\uff11\uff10\uff11\uff10\uff11", "110101\n"]
+)
 def test_bad_division(bad: object) -> None:
     with pytest.raises(IdError, match="division"):
         check_division(bad)
