@@ -19,7 +19,8 @@ _FIRST = (
     "CREATE INDEX blob_sha ON blob (sha256)",
     """CREATE TABLE case_head (
         case_id TEXT PRIMARY KEY, revision INTEGER NOT NULL, state TEXT NOT NULL, kind TEXT NOT NULL,
-        event_id INTEGER NOT NULL REFERENCES event (id), first_ns INTEGER NOT NULL, updated_ns INTEGER NOT NULL) STRICT""",
+        event_id INTEGER NOT NULL REFERENCES event (id), first_ns INTEGER NOT NULL,
+        updated_ns INTEGER NOT NULL) STRICT""",
     "CREATE INDEX case_head_list ON case_head (state, kind, case_id)",
     # canonical = 0: made from a state that was no longer the newest when it came; kept, and the vehicle is told.
     """CREATE TABLE case_revision (
