@@ -123,7 +123,7 @@ def test_broken_and_misfit_pictures_are_named_while_reading(tiny: Path) -> None:
         cv2.imwrite(str(tiny / "front" / f"{number:06d}.jpg"), np.zeros((120, 160, 3), np.uint8))
     drive = open_drive(tiny)
     cv2.imwrite(str(tiny / "front" / "000008.jpg"), np.zeros((60, 80, 3), np.uint8))
-    with pytest.raises(DriveError, match="80x60.*says 160x120"):
+    with pytest.raises(DriveError, match=r"80x60.*says 160x120"):
         list(DriveSource(drive))
     (tiny / "front" / "000003.jpg").write_bytes(b"no picture")
     with pytest.raises(DriveError, match=r"000003\.jpg"):
