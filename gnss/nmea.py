@@ -155,17 +155,14 @@ class NmeaReader:
         ]
 
     def _utc_ns(self, time_ns: int | None) -> int | None:
-        """UTC of a time of day: the day of the last date, or the day after or before when midnight lies between."""
+        """UTC of a time of day: on the day of the last date, or a day later when midnight has passed since."""
         if time_ns is None or self._date is None:
             return None
-        step = time_ns - self._date_time_ns
-        days = self._date.toordinal() - datetime.date(1970, 1, 1).toordinal()
-        days += 1 if step < -_DAY_NS // 2 else -1 if step > _DAY_NS // 2 else 0
-        if days != 0:
-            # An epoch without its own date moves the reference along, so that the next midnight is found too.
-            self._date = datetime.date.fromordinal(days + datetime.date(1970, 1, 1).toordinal())
-            self._date_time_ns = time_ns
-        return days * _DAY_NS + time_ns
+        if time_ns < self._date_time_ns - _DAY_NS // 2 and self._date < datetime.date.max:
+            self._date += datetime.timedelta(days=1)
+        # An epoch without a date of its own moves the reference along, so that the next midnight is found too.
+        self._date_time_ns = time_ns
+        return (self._date - datetime.date(1970, 1, 1)).days * _DAY_NS + time_ns
 
 
 def stamped_by_utc(fix: Fix, start_utc_ns: int) -> Fix | None:
