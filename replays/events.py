@@ -31,6 +31,11 @@ def event_to_dict(event: RecordedEvent) -> dict[str, Any]:
     return {"event": "shed" if isinstance(event, Shed) else "calibration", **asdict(event)}
 
 
+def event_line(event: RecordedEvent) -> str:
+    """One line of events.jsonl, without its newline."""
+    return canonical_json(event_to_dict(event))
+
+
 def event_from_dict(plain: dict[str, Any]) -> RecordedEvent:
     """Inverse of `event_to_dict`; raises KeyError, TypeError or ValueError on a missing or wrong field."""
     fields = dict(plain)
@@ -52,7 +57,7 @@ def write_events(file: Path, events: Iterable[RecordedEvent]) -> int:
     count = 0
     with part_file(file) as stream:
         for event in events:
-            stream.write(canonical_json(event_to_dict(event)) + "\n")
+            stream.write(event_line(event) + "\n")
             count += 1
     return count
 

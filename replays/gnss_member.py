@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
+from gnss.nmea import NmeaReader, stamped_by_utc
 from gnss.types import Fix
 from perception.errors import DriveError
 from replays.members import read_fixes_csv, read_gnss_csv
@@ -42,8 +42,6 @@ def read_gnss(folder: Path, start_utc_ns: int | None, latency_s: float) -> GnssM
 
 
 def _from_nmea(file: Path, arrivals: Path, start_utc_ns: int | None, latency_s: float) -> GnssMember:
-    from gnss.nmea import NmeaReader
-
     data = file.read_bytes()
     reader = NmeaReader()
     if arrivals.exists():
@@ -62,21 +60,17 @@ def _from_nmea(file: Path, arrivals: Path, start_utc_ns: int | None, latency_s: 
             "key 'start_utc' is missing and there is no gnss.csv", file=file.parent / "drive.toml", remedy=remedy
         )
     found = reader.feed(data, 0) + reader.flush()
-    return _in_order(
-        file,
-        [replace(fix, stamp_ns=fix.utc_ns - start_utc_ns) for fix in found if fix.utc_ns is not None],
-        reader,
-        len(found),
-    )
+    stamped = [moved for fix in found if (moved := stamped_by_utc(fix, start_utc_ns)) is not None]
+    return _in_order(file, stamped, reader, len(found))
 
 
-def _in_order(file: Path, fixes: list[Fix], reader: Any, found: int | None = None) -> GnssMember:
+def _in_order(file: Path, fixes: list[Fix], reader: NmeaReader, found: int | None = None) -> GnssMember:
     """Drop and count what goes back in time: a log with a jumping clock is bad data, not a setup mistake."""
     kept: list[Fix] = []
     for fix in fixes:
         if not kept or fix.stamp_ns >= kept[-1].stamp_ns:
             kept.append(fix)
-    dropped = {str(reason): count for reason, count in reader.counters.items() if count}
+    dropped = {reason.value: count for reason, count in reader.counters.items() if count}
     for reason, count in (("time goes back", len(fixes) - len(kept)), ("no UTC", (found or len(fixes)) - len(fixes))):
         if count:
             dropped[reason] = count

@@ -167,8 +167,13 @@ def pin(frame: MapFrame, row: Pin) -> str:
     )
 
 
+def inset_width_m(feature: Feature) -> float:
+    """How many metres the small map of a case spans."""
+    return 2 * max(INSET_M, 1.3 * float(feature["properties"].get("semi_major_m") or 0.0))
+
+
 def inset_box(frame: MapFrame, feature: Feature) -> str:
     """The viewBox of the small map around one case: at least its whole ellipse."""
     x, y = frame.xy(*feature["geometry"]["coordinates"][:2])
-    half = max(INSET_M, 1.3 * float(feature["properties"].get("semi_major_m") or 0.0))
+    half = inset_width_m(feature) / 2
     return f"{x - half:.2f} {y - half * 0.75:.2f} {2 * half:.2f} {1.5 * half:.2f}"

@@ -7,9 +7,10 @@ from html import escape
 from typing import Any
 
 from perception.catalogue import CaseKind
-from replays.report_map import MapFrame, Pin, inset_box
+from replays.report_map import MapFrame, Pin, inset_box, inset_width_m
 
 MOST_INSETS = 60
+INSET_PX = 168
 _ROLES = {"close_up": "close-up 近景", "context": "context 全景", "gone": "gone 已消失"}
 _STATES = {
     "candidate": "待确认", "open": "已立案", "monitoring": "跟踪中", "resolved": "已消除",
@@ -57,7 +58,7 @@ _NO_PICTURE = '<div class="nopicture">no picture<br><span lang="zh">无图片</s
 
 def _picture(picture: Mapping[str, Any], title: str) -> str:
     role = _ROLES.get(str(picture["role"]), str(picture["role"]))
-    caption = f"{role} · {picture['camera']}" + (f" · {picture['utc']}" if picture.get("utc") else "")
+    caption = f"{role} · {picture['camera']}" + (f" · {str(picture['utc'])[11:19]}" if picture.get("utc") else "")
     return (
         f'<figure class="{escape(str(picture["role"]))}"><img loading="lazy" alt="{escape(title)}, {escape(role)}" '
         f'src="{picture["data"]}"><figcaption>{escape(caption)}</figcaption></figure>'
@@ -68,7 +69,8 @@ def _inset(row: Pin, frame: MapFrame) -> str:
     x, y = frame.xy(*row.feature["geometry"]["coordinates"][:2])
     return (
         f'<a class="inset" href="#map" data-x="{x:.2f}" data-y="{y:.2f}" title="show on the map">'
-        f'<svg viewBox="{inset_box(frame, row.feature)}" preserveAspectRatio="xMidYMid slice">'
+        f'<svg viewBox="{inset_box(frame, row.feature)}" style="--px:{inset_width_m(row.feature) / INSET_PX:.4f}" '
+        'preserveAspectRatio="xMidYMid slice">'
         '<use href="#world"/></svg></a>'
     )
 
@@ -103,9 +105,11 @@ def _ellipse(about: Mapping[str, Any]) -> str:
 
 
 def _span(first: object, last: object) -> str:
-    if not first and not last:
-        return ""
-    return str(first) if first == last or not last else f"{first} – {last}"
+    """`2026-03-31 23:33:20 – 23:33:24 UTC`: the second date only when it is another day."""
+    begin, end = (str(text)[:19].replace("T", " ") if text else "" for text in (first, last))
+    if not begin or not end or begin == end:
+        return f"{begin or end} UTC" if begin or end else ""
+    return f"{begin} – {end[11:] if begin[:10] == end[:10] else end} UTC"
 
 
 def ledger_table(ledger: Mapping[str, Any]) -> str:
