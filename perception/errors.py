@@ -2,21 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from gnss.errors import SetupError
 
-
-class SetupError(Exception):
-    """A mistake that a person must mend; the message names the file, the place in it and the remedy."""
-
-    def __init__(
-        self, problem: str, *, file: Path | str | None = None, line: int | None = None, remedy: str = ""
-    ) -> None:
-        self.problem = problem
-        self.file = None if file is None else Path(file)
-        self.line = line
-        self.remedy = remedy
-        place = "" if file is None else f"{file}" + ("" if line is None else f":{line}") + ": "
-        super().__init__(place + problem + (f". Remedy: {remedy}" if remedy else ""))
+__all__ = ["CityError", "DriveError", "ModelError", "SetupError"]
 
 
 class DriveError(SetupError):
@@ -28,4 +16,4 @@ class ModelError(SetupError):
 
 
 class CityError(SetupError):
-    """The atlas, the rules or the catalogue cannot be used."""
+    """The rules or the catalogue cannot be used."""

@@ -24,6 +24,7 @@ from perception.types import (
     CalibrationUpdate,
     Case,
     KnownObjects,
+    Landmark,
     LandmarkClosed,
     Output,
     PassClosed,
@@ -37,6 +38,13 @@ from perception.types import (
     View,
 )
 from perception.window import Closed, Surveyor, Window, WindowParams
+
+
+_TRAIL_STEP_M = 20.0
+_TRAIL_POINTS = 500
+"""10 km of way are remembered: long enough to know that the car was away from a place."""
+
+_NEARBY_M = 80.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +93,8 @@ class Pipeline:
         self._window: Window | None = None
         self._known: dict[str, Case] = {}
         self._anchors: dict[str, Anchor] = {}
+        self._nearby: tuple[float, float, tuple[Case, ...]] | None = None
+        self._trail: deque[tuple[int, float, float]] = deque(maxlen=_TRAIL_POINTS)
         self.counts: Counter[str] = Counter()
 
     def step(self, event: Event) -> list[Output]:
@@ -123,6 +133,11 @@ class Pipeline:
         """Known cases near the car, as they stand now."""
         return [self._known[name] for name in sorted(self._known)]
 
+    @property
+    def tracks_begun(self) -> int:
+        """How many tracks were started: the ledger must hold as many ends."""
+        return sum(tracker.begun for tracker in self._trackers.values())
+
     def pose_at(self, stamp_ns: int) -> Pose | None:
         """The vehicle's pose at a recent stamp."""
         return self._ego.pose_at(stamp_ns)
@@ -132,6 +147,7 @@ class Pipeline:
             mine = self._known.get(case.id)
             if mine is None or mine.revision < case.revision:
                 self._known[case.id] = case
+        self._nearby = None
         self._anchors.update({a.id: a for a in event.anchors})
 
     def _drain(self, now_ns: int, out: list[Output]) -> None:
@@ -154,14 +170,30 @@ class Pipeline:
         if self._window is None:
             self._window = Window(self._setup.vehicle, self._setup.drive, pose)
         self._window.advance(pose)
+        self._remember_way(pose)
         tracker = self._trackers[seen.camera]
         for track in tracker.step(seen, pose):
             self._close_track(track, out)
         self._looks.see(seen, pose, tracker.live)
-        self._looks.watch(seen, pose, self._setup.cameras[seen.camera], self._known.values())
+        if seen.picture is not None:
+            self._looks.watch(seen, pose, self._setup.cameras[seen.camera], self._cases_near(pose))
         self._window.views.append(
             View(seen.stamp_ns, seen.camera, seen.index, seen.width, seen.height, pose, seen.detections, seen.sharpness)
         )
+
+    def _remember_way(self, pose: Pose) -> None:
+        if pose.utc_ns is None:
+            return
+        if not self._trail or distance_m(*self._trail[-1][1:], pose.lat_deg, pose.lon_deg) > _TRAIL_STEP_M:
+            self._trail.append((pose.utc_ns, pose.lat_deg, pose.lon_deg))
+
+    def _cases_near(self, pose: Pose) -> tuple[Case, ...]:
+        """Known cases around the car; looked up anew every some metres, not in every frame."""
+        here = (pose.lat_deg, pose.lon_deg)
+        if self._nearby is None or distance_m(*self._nearby[:2], *here) > _NEARBY_M / 4:
+            near = (c for c in self._known.values() if distance_m(c.lat_deg, c.lon_deg, *here) < _NEARBY_M)
+            self._nearby = (*here, tuple(near))
+        return self._nearby[2]
 
     def _close_track(self, track: Track, out: list[Output]) -> None:
         last = track.observations[-1]
@@ -213,7 +245,7 @@ class Pipeline:
         self._window = None
         out.extend(window.stitch(self._surveyor, self._bias, self._setup.params.window))
         active = {c.id for c in self._known.values() if c.state in ACTIVE_STATES}
-        record = window.record(self._looks.take_cases(active))
+        record = window.record(self._looks.take_cases(active), self._going_on(window), tuple(self._trail))
         out.extend(LandmarkClosed(m, record.cov_common_m2) for m in record.landmarks)
         out.extend(self._associate(record, ends=True))
         for camera, bias in sorted(self._bias.items()):
@@ -228,6 +260,20 @@ class Pipeline:
         for name, case in list(self._known.items()):
             if distance_m(case.lat_deg, case.lon_deg, end.lat_deg, end.lon_deg) > far:
                 del self._known[name]
+        for name, anchor in list(self._anchors.items()):
+            if distance_m(anchor.lat_deg, anchor.lon_deg, end.lat_deg, end.lon_deg) > far:
+                del self._anchors[name]
+        self._nearby = None
+
+    def _going_on(self, window: Window) -> tuple[Landmark, ...]:
+        """Provisional places of the tracks that live beyond the window's end."""
+        closed = [
+            self._surveyor.survey(track, window.pass_id, self._bias[camera])
+            for camera, tracker in sorted(self._trackers.items())
+            for track in tracker.tracks()
+            if self._setup.catalogue.classes[track.class_name].role not in ("person", "context")
+        ]
+        return tuple(c.landmark for c in closed if c is not None)
 
     def _associate(self, record: PassRecord, *, ends: bool) -> list[Output]:
         """Run the second stage on a record; `ends=False` for an urgent look ahead of the window's end."""
@@ -236,6 +282,7 @@ class Pipeline:
         result = associate(known, anchors, record, self._rules, setup.cameras, setup.params.associate)
         for change in result.changes:
             self._known[change.case_id] = change.case
+            self._nearby = None
         out: list[Output] = list(result.changes)
         if ends:
             out.extend(result.ends)

@@ -93,7 +93,7 @@ def match_component(
         if component.code not in codes:
             continue
         gap = np.array(frame.to_enu(component.lat_deg, component.lon_deg))
-        total = cov_m2 + REGISTER_SIGMA_M.get(component.accuracy_class, 1.0) ** 2 * np.eye(2)
+        total = cov_m2 + REGISTER_SIGMA_M.get(component.accuracy_class or "B", 1.0) ** 2 * np.eye(2)
         density = math.exp(-0.5 * float(gap @ np.linalg.solve(total, gap))) / (
             2 * math.pi * math.sqrt(np.linalg.det(total))
         )

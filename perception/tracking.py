@@ -38,6 +38,8 @@ class TrackerParams:
     log_size_sigma: float = 0.18
     residual_gain: float = 0.35
     border_px: float = 3.0
+    cut_px: float = 4.0
+    most_observations: int = 600
 
 
 @dataclass(slots=True)
@@ -84,18 +86,21 @@ def warp(boxes: Array, before: Pose, after: Pose, camera: CameraModel) -> Array:
     return np.where(good[:, None], new, boxes)
 
 
-def usable_edges(boxes: Array, width: int, height: int, border_px: float) -> list[tuple[bool, bool, bool, bool]]:
-    """Which edges (left, top, right, bottom) of boxes (N, 4) are real: not cut by the border or by a nearer box."""
-    result = []
-    for index, (x1, y1, x2, y2) in enumerate(boxes):
-        middle = np.array([[x1, (y1 + y2) / 2], [(x1 + x2) / 2, y1], [x2, (y1 + y2) / 2], [(x1 + x2) / 2, y2]])
-        usable = np.array([x1 > border_px, y1 > border_px, x2 < width - border_px, y2 < height - border_px])
-        nearer = boxes[(boxes[:, 3] > y2 + 4.0) & (np.arange(len(boxes)) != index)]
-        for n in nearer:
-            inside = (middle[:, 0] > n[0]) & (middle[:, 0] < n[2]) & (middle[:, 1] > n[1]) & (middle[:, 1] < n[3])
-            usable &= ~inside
-        result.append((bool(usable[0]), bool(usable[1]), bool(usable[2]), bool(usable[3])))
-    return result
+def usable_edges(
+    boxes: Array, width: int, height: int, border_px: float, cut_px: float = 0.0
+) -> list[tuple[bool, bool, bool, bool]]:
+    """Which edges (left, top, right, bottom) of boxes (N, 4) are real: not cut by the border or by a nearer box.
+
+    A hidden thing's box ends where the nearer one begins, so an edge within `cut_px` of a nearer box counts as cut.
+    """
+    x1, y1, x2, y2 = boxes.T
+    usable = np.column_stack([x1 > border_px, y1 > border_px, x2 < width - border_px, y2 < height - border_px])
+    u = np.column_stack([x1, (x1 + x2) / 2, x2, (x1 + x2) / 2])[:, :, None]
+    v = np.column_stack([(y1 + y2) / 2, y1, (y1 + y2) / 2, y2])[:, :, None]
+    inside = (u > x1 - cut_px) & (u < x2 + cut_px) & (v > y1 - cut_px) & (v < y2 + cut_px)
+    nearer = (y2[None, :] > y2[:, None] + 4.0)[:, None, :]
+    usable &= ~(inside & nearer).any(axis=2)
+    return [(bool(row[0]), bool(row[1]), bool(row[2]), bool(row[3])) for row in usable]
 
 
 class Tracker:
@@ -108,13 +113,14 @@ class Tracker:
         self._live: list[_Live] = []
         self._next = 1
         self._last_stamp_ns: int | None = None
-        self._period_s = 0.1
+        self._period_s: float = 0.0
 
     def step(self, seen: Seen, pose: Pose) -> list[Track]:
         """Take one frame's boxes; returns the tracks that ended by now."""
         if self._last_stamp_ns is not None:
             gap = (seen.stamp_ns - self._last_stamp_ns) * 1e-9
-            self._period_s = gap if self._period_s > 4 * gap else 0.8 * self._period_s + 0.2 * gap
+            first = self._period_s == 0.0
+            self._period_s = gap if first or self._period_s > 4 * gap else 0.8 * self._period_s + 0.2 * gap
             self._period_s = max(self._period_s, gap / 4)
         self._last_stamp_ns = seen.stamp_ns
         ended = self._expire(seen.stamp_ns)
@@ -125,12 +131,12 @@ class Tracker:
         )
         known = np.array([n in self._thresholds for n in names], dtype=bool)
         xyxy = boxes.xyxy.astype(np.float64)
-        edges = usable_edges(xyxy, seen.width, seen.height, self._params.border_px)
+        edges = usable_edges(xyxy, seen.width, seen.height, self._params.border_px, self._params.cut_px)
         predicted = self._predict(pose, seen.stamp_ns)
         free = list(range(len(self._live)))
         for chosen in (strong, known & ~strong):
             rows = [int(row) for row in np.flatnonzero(chosen)]
-            pairs = self._assign(free, rows, predicted, xyxy, names)
+            pairs = self._assign(free, rows, predicted, xyxy, names, seen.stamp_ns)
             for track_index, box in pairs:
                 self._extend(self._live[track_index], predicted[track_index], seen, pose, box, edges[box])
                 free.remove(track_index)
@@ -166,29 +172,31 @@ class Tracker:
 
     def _predict(self, pose: Pose, now_ns: int) -> Array:
         """Predicted boxes (T, 4) of the live tracks."""
-        out = np.zeros((len(self._live), 4))
+        out = np.array([live.last.xyxy for live in self._live], dtype=np.float64).reshape(-1, 4)
+        by_pose: dict[int, list[int]] = {}
         for index, live in enumerate(self._live):
-            box = np.array([live.last.xyxy])
-            out[index] = warp(box, live.pose, pose, self._camera)[0]
+            by_pose.setdefault(live.pose.stamp_ns, []).append(index)
+        for group in by_pose.values():
+            out[group] = warp(out[group], self._live[group[0]].pose, pose, self._camera)
+        for index, live in enumerate(self._live):
             out[index] += np.tile(live.residual * ((now_ns - live.last.stamp_ns) * 1e-9), 2)
         return out
 
     def _assign(
-        self, free: list[int], rows: list[int], predicted: Array, xyxy: Array, names: list[str]
+        self, free: list[int], rows: list[int], predicted: Array, xyxy: Array, names: list[str], now_ns: int
     ) -> list[tuple[int, int]]:
         if not free or not rows:
             return []
         p = self._params
         a, b = _centres(predicted[free])[:, None, :], _centres(xyxy[rows])[None, :, :]
         size = np.exp((a[..., 2] + a[..., 3]) / 2)
-        sigma = np.maximum(p.centre_floor_px, p.centre_sigma * size) * (1.0 + min(self._period_s, 3.0))
+        gaps_s = np.array([(now_ns - self._live[index].last.stamp_ns) * 1e-9 for index in free])
+        wider = 1.0 + np.minimum(gaps_s, 3.0)[:, None]
+        sigma = np.maximum(p.centre_floor_px, p.centre_sigma * size) * wider
         cost = ((a[..., 0] - b[..., 0]) ** 2 + (a[..., 1] - b[..., 1]) ** 2) / sigma**2
         # A box cut by the border shrinks without moving nearer or farther, so size counts less than place.
-        cost += (
-            0.5
-            * ((a[..., 2:] - b[..., 2:]) ** 2).sum(axis=-1)
-            / (p.log_size_sigma * (1.0 + min(self._period_s, 3.0))) ** 2
-        )
+        size_gap = ((a[..., 2:] - b[..., 2:]) ** 2).sum(axis=-1)
+        cost += 0.5 * size_gap / (p.log_size_sigma * wider) ** 2
         for row, index in enumerate(free):
             name = self._live[index].class_name()
             cost[row] += [0.0 if names[box] == name else p.class_penalty for box in rows]
@@ -225,6 +233,19 @@ class Tracker:
             )
         )
         live.pose = pose
+        if len(live.observations) > self._params.most_observations:
+            # A car beside us at a long light: every second of the older half says as much, and memory stays bounded.
+            half = len(live.observations) // 2
+            live.observations[:half] = live.observations[:half:2]
+
+    def tracks(self) -> list[Track]:
+        """The live tracks as they stand."""
+        return [self._track(live) for live in self._live]
+
+    @property
+    def begun(self) -> int:
+        """How many tracks were started so far."""
+        return self._next - 1
 
     @property
     def live(self) -> list[tuple[int, Observation]]:

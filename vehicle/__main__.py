@@ -1,0 +1,44 @@
+"""`qiji`: one command line for the car, the engineer, the trainer and the platform.
+
+Exit codes: 0 ok, 1 a gate found something (score, compare, check), 2 usage or setup.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+
+from perception.errors import SetupError
+from vehicle.commands import bench, city, config, demo, drive, model, outbox, platform, replay, run, score
+
+OK, FOUND, USAGE = 0, 1, 2
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = argparse.ArgumentParser(prog="qiji", description="Patrol perception: from frames to filed cases.")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for module in (demo, run, replay, score, drive, bench, model, city, outbox, platform, config):
+        module.add(commands)
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; setup mistakes become one clear message and exit code 2."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    arguments = parser().parse_args(argv)
+    try:
+        code: int = arguments.handle(arguments)
+    except SetupError as error:
+        print(f"qiji: {error}", file=sys.stderr)
+        return USAGE
+    except KeyboardInterrupt:
+        print("qiji: stopped", file=sys.stderr)
+        return USAGE
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

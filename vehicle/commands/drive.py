@@ -1,0 +1,98 @@
+"""`qiji drive info|import|detect`: look into a drive, make one, record detections."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+from perception.errors import SetupError
+from perception.redaction import quality
+from perception.types import Frame
+from replays.detections import DetectedFrame, write_detections
+from replays.drive import open_drive
+from replays.source import DriveSource
+from vehicle.commands.replay import configured
+from vehicle.setup import Equipment, equip
+from vehicle.terminal import print_json, progress_bar
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the command."""
+    p = commands.add_parser("drive", help="look into a drive, import one, record its detections")
+    verbs = p.add_subparsers(dest="verb", required=True)
+    v = verbs.add_parser("info", help="what a drive holds, its gaps and its track")
+    v.add_argument("drive", type=Path, metavar="DRIVE")
+    v.add_argument("--json", action="store_true")
+    v.set_defaults(handle=handle_info)
+    v = verbs.add_parser("import", help="make a drive from a dashcam video with a track, or from geotagged photos")
+    v.add_argument("source", type=Path, help="a video file, or a folder of photos")
+    v.add_argument("--out", type=Path, required=True, metavar="DRIVE")
+    v.add_argument("--track", type=Path, metavar="FILE", help="NMEA or GPX track of the video")
+    v.add_argument("--clock-offset", type=float, default=0.0, metavar="S", help="video time + offset = track time")
+    v.add_argument("--vehicle", default="imported")
+    v.add_argument("--name", help="name of the drive (default: the folder's)")
+    v.add_argument("--json", action="store_true")
+    v.set_defaults(handle=handle_import)
+    v = verbs.add_parser("detect", help="run the model and write detections.jsonl into the drive")
+    v.add_argument("drive", type=Path, metavar="DRIVE")
+    v.add_argument("--config", type=Path, metavar="CAR.toml")
+    v.add_argument("--model", type=Path, metavar="MODEL.toml")
+    v.add_argument("--out", type=Path, metavar="FILE", help="default: detections.jsonl in the drive")
+    v.set_defaults(handle=handle_detect)
+
+
+def handle_info(arguments: argparse.Namespace) -> int:
+    """Print the facts of a drive."""
+    from replays.info import drive_info, info_text
+
+    info = drive_info(open_drive(arguments.drive))
+    print_json(info) if arguments.json else print(info_text(info))
+    return 0
+
+
+def handle_import(arguments: argparse.Namespace) -> int:
+    """Import; says what was guessed."""
+    if arguments.source.is_dir():
+        from replays.import_photos import import_photos
+
+        result = import_photos(arguments.source, arguments.out, vehicle=arguments.vehicle, name=arguments.name)
+    else:
+        from replays.import_video import import_video
+
+        if arguments.track is None:
+            raise SetupError(
+                "a video needs a track", file=arguments.source, remedy="give --track with an NMEA or GPX file"
+            )
+        result = import_video(
+            arguments.source, arguments.track, arguments.out, clock_offset_s=arguments.clock_offset,
+            vehicle=arguments.vehicle, name=arguments.name,
+        )  # fmt: skip
+    print(result)
+    return 0
+
+
+def handle_detect(arguments: argparse.Namespace) -> int:
+    """Look at every frame once; the file appears only when complete."""
+    drive = open_drive(arguments.drive)
+    source = DriveSource(drive, "model")
+    kit = equip(configured(arguments.config, arguments.model), detect=True)
+    out = arguments.out or arguments.drive / "detections.jsonl"
+    with progress_bar() as tell:
+        count = write_detections(out, _detected(source, kit, partial(tell, drive.meta.name)))
+    print(f"{count} frames written to {out}")
+    return 0
+
+
+def _detected(source: DriveSource, kit: Equipment, tell: Callable[[int, int], None]) -> Iterator[DetectedFrame]:
+    """Every frame of the source with its boxes, sharpness and exposure."""
+    if kit.detector is None:
+        raise RuntimeError("detection needs a detector")
+    done = 0
+    for item in source:
+        if isinstance(item, Frame):
+            done += 1
+            tell(done, source.totals.frames)
+            sharpness, exposure = quality(item.image)
+            yield DetectedFrame(item.camera, item.index, kit.detector.detect(item), sharpness, exposure)

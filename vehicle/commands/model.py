@@ -1,0 +1,125 @@
+"""`qiji model list|check|prepare|train|export|evaluate`: the trainer's commands."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from models.commands import evaluate_model, export_model, prepare_data, train_model
+from perception.card import load_card
+from perception.catalogue import load_catalogue
+from perception.detector import OnnxDetector
+from vehicle.config import MODELS, SHIPPED_CARD
+from vehicle.terminal import print_json
+
+RECIPE = SHIPPED_CARD.with_name("recipe.toml")
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the command."""
+    p = commands.add_parser("model", help="prepare data, train, export, evaluate and check detectors")
+    verbs = p.add_subparsers(dest="verb", required=True)
+    v = verbs.add_parser("list", help="shipped models")
+    v.add_argument("--json", action="store_true")
+    v.set_defaults(handle=handle_list)
+    v = verbs.add_parser("check", help="does a card agree with its ONNX file and the catalogue?")
+    v.add_argument("card", type=Path, metavar="MODEL.toml")
+    v.add_argument("--json", action="store_true")
+    v.set_defaults(handle=handle_check)
+    v = verbs.add_parser("prepare", help="index photos (with teacher labels) or renders for training")
+    _recipe(v)
+    v.add_argument("--out", type=Path, required=True)
+    v.add_argument("--weights", type=Path, help="COCO state dict of the teacher")
+    v.add_argument("--photos", type=Path, help="folder with images/, labels/, data.yaml, sources.json")
+    v.add_argument("--renders", type=Path, help="folder of rendered pictures with data.yaml")
+    v.set_defaults(handle=handle_prepare)
+    v = verbs.add_parser("train", help="train on prepared folders; may be resumed")
+    _recipe(v)
+    v.add_argument("--prepared", type=Path, nargs="+", required=True)
+    v.add_argument("--out", type=Path, required=True)
+    v.add_argument("--weights", type=Path, help="state dict or checkpoint to start from")
+    v.add_argument("--epochs", type=int, default=30)
+    v.add_argument("--batch", type=int, default=16)
+    v.add_argument("--lr", type=float, default=1e-3)
+    v.add_argument("--seed", type=int, default=1)
+    v.add_argument("--resume", action="store_true")
+    v.set_defaults(handle=handle_train)
+    v = verbs.add_parser("export", help="checkpoint to ONNX")
+    _recipe(v)
+    v.add_argument("checkpoint", type=Path)
+    v.add_argument("--out", type=Path, required=True, metavar="model.onnx")
+    v.set_defaults(handle=handle_export)
+    v = verbs.add_parser("evaluate", help="average precision per class and source; may write the card")
+    _recipe(v)
+    v.add_argument("onnx", type=Path)
+    v.add_argument("--prepared", type=Path, nargs="+", required=True)
+    v.add_argument("--card", type=Path, help="write this model card")
+    v.add_argument("--json", action="store_true")
+    v.set_defaults(handle=handle_evaluate)
+
+
+def _recipe(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--recipe", type=Path, default=RECIPE, help="classes, sources and sizes (default: shipped)")
+
+
+def handle_list(arguments: argparse.Namespace) -> int:
+    """Name, licence and classes of every shipped card."""
+    catalogue = load_catalogue(MODELS)
+    rows = []
+    for file in sorted(MODELS.glob("*/model.toml")):
+        card = load_card(file, catalogue)
+        licence = dict(card.notes.get("licence", {})).get("weights", "?")
+        rows.append({"name": card.name, "card": str(file), "licence": licence, "classes": list(card.class_names)})
+    if arguments.json:
+        print_json(rows)
+    else:
+        for row in rows:
+            print(f"{row['name']}  ({row['licence']})  {', '.join(row['classes'])}")
+    return 0
+
+
+def handle_check(arguments: argparse.Namespace) -> int:
+    """Load the card, run the network once; a mistake is a setup error (exit 2)."""
+    card = load_card(arguments.card, load_catalogue(MODELS))
+    OnnxDetector(card)
+    facts = {"name": card.name, "sha256": card.sha256, "decoder": card.decoder, "classes": list(card.class_names)}
+    print_json(facts) if arguments.json else print(f"{card.name}: card, network and catalogue agree")
+    return 0
+
+
+def handle_prepare(arguments: argparse.Namespace) -> int:
+    """Write the index."""
+    result = prepare_data(arguments.recipe, arguments.out, arguments.weights, arguments.photos, arguments.renders)
+    print(result)
+    return 0
+
+
+def handle_train(arguments: argparse.Namespace) -> int:
+    """Train; prints the checkpoint's path."""
+    from models.train import TrainParams
+
+    params = TrainParams(
+        tuple(arguments.prepared), arguments.out, arguments.weights, epochs=arguments.epochs, batch=arguments.batch,
+        lr=arguments.lr, seed=arguments.seed, resume=arguments.resume,
+    )  # fmt: skip
+    print(train_model(arguments.recipe, params))
+    return 0
+
+
+def handle_export(arguments: argparse.Namespace) -> int:
+    """Export; prints the hash."""
+    print(export_model(arguments.recipe, arguments.checkpoint, arguments.out))
+    return 0
+
+
+def handle_evaluate(arguments: argparse.Namespace) -> int:
+    """Print AP50 per set and class."""
+    result = evaluate_model(arguments.recipe, arguments.onnx, arguments.prepared, arguments.card)
+    if arguments.json:
+        print_json(result.as_dict())
+        return 0
+    for name, classes in result.as_dict()["sets"].items():
+        print(name)
+        for label, row in classes.items():
+            print(f"  {label:<22} AP50 {row['ap50']:.3f}  AP50-95 {row['ap50_95']:.3f}  {row['boxes']} boxes")
+    return 0

@@ -1,0 +1,116 @@
+"""The live source: cameras and receiver joined into one stream, stale frames shed and counted, never silently."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from typing import Protocol
+
+from gnss.clock import Clock
+from gnss.types import Fix, Motion
+from perception.types import Frame, Shed
+from replays.source import Item
+from vehicle.cameras import CameraThread
+
+_POLL_S = 0.05
+
+
+class Source(Protocol):
+    """A stream of items, live or recorded: live and replay differ in which one is opened."""
+
+    def __iter__(self) -> Iterator[Item]: ...
+
+
+class Closable(Protocol):
+    """A device thread."""
+
+    def stop(self) -> None: ...
+
+
+class LiveSource:
+    """Yields fixes as they come and, per camera, the newest frame; ends when told to, or when every file has ended.
+
+    A frame that a newer one overtakes before the detector is free, or that is older than its camera's `max_age_s`, is
+    shed: a `Shed` event takes its place. Stamps are nanoseconds since `start_ns` on the monotonic clock.
+    """
+
+    def __init__(self, clock: Clock, start_ns: int) -> None:
+        self.counts: Counter[str] = Counter()
+        self._clock = clock
+        self._start_ns = start_ns
+        self._cameras: list[CameraThread] = []
+        self._devices: list[Closable] = []
+        self._frames: dict[str, Frame] = {}
+        self._other: queue.SimpleQueue[Fix | Motion | Shed] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._ready = threading.Event()
+        self._stop = threading.Event()
+
+    def add_camera(self, camera: CameraThread) -> None:
+        """Own a camera thread made with `take_frame`."""
+        self._cameras.append(camera)
+
+    def add_device(self, device: Closable) -> None:
+        """Own another device to stop at the end."""
+        self._devices.append(device)
+
+    def take_frame(self, frame: Frame) -> None:
+        """Called by camera threads: newest wins."""
+        with self._lock:
+            old = self._frames.get(frame.camera)
+            self._frames[frame.camera] = frame
+        if old is not None:
+            self._shed(old, "overtaken by a newer frame")
+        self._ready.set()
+
+    def take(self, event: Fix | Motion) -> None:
+        """Called by the threads of receiver and odometry."""
+        self._other.put(event)
+        self._ready.set()
+
+    def stop(self) -> None:
+        """End the stream; safe from a signal handler."""
+        self._stop.set()
+        self._ready.set()
+
+    def __iter__(self) -> Iterator[Item]:
+        for camera in self._cameras:
+            camera.start()
+        try:
+            while not self._stop.is_set():
+                yield from self._drain()
+                if self._cameras and all(c.ended.is_set() for c in self._cameras) and not self._frames:
+                    break
+                self._ready.wait(_POLL_S)
+                self._ready.clear()
+        finally:
+            for device in (*self._cameras, *self._devices):
+                device.stop()
+        yield from self._drain()
+        for camera in self._cameras:
+            self.counts.update({f"camera {camera.row.camera.name}: {k}": v for k, v in camera.counts.items()})
+
+    def _drain(self) -> Iterator[Item]:
+        while True:
+            while not self._other.empty():
+                yield self._other.get()
+            with self._lock:
+                ready = sorted(self._frames.values(), key=lambda f: (f.stamp_ns, f.camera))
+                frame = ready[0] if ready else None
+                if frame is not None:
+                    del self._frames[frame.camera]
+            if frame is None:
+                return
+            age_s = (self._clock.monotonic_ns() - self._start_ns - frame.stamp_ns) * 1e-9
+            limit_s = next((c.row.max_age_s for c in self._cameras if c.row.camera.name == frame.camera), 0.5)
+            if age_s > limit_s:
+                self._shed(frame, "too old")
+            else:
+                yield frame
+
+    def _shed(self, frame: Frame, reason: str) -> None:
+        self.counts[f"shed: {reason}"] += 1
+        self._other.put(Shed(frame.stamp_ns, frame.camera, frame.index, reason))
+        self._ready.set()

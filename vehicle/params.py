@@ -1,0 +1,49 @@
+"""Parameters as data: every `...Params` record keeps its defaults beside its code; a TOML table overrides by name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from perception.errors import SetupError
+
+T = TypeVar("T")
+
+
+def override(params: T, table: Mapping[str, Any], file: Path, where: str = "params") -> T:
+    """A copy of `params` with the values of `table`; raises SetupError naming an unknown key or a wrong type."""
+    known = {f.name: getattr(params, f.name) for f in fields(params)}  # type: ignore[arg-type]
+    changes: dict[str, Any] = {}
+    for key, value in table.items():
+        place = f"[{where}] {key}"
+        if key not in known:
+            raise SetupError(f"{place} does not exist", file=file, remedy=f"use one of {sorted(known)}")
+        default = known[key]
+        if is_dataclass(default):
+            if not isinstance(value, Mapping):
+                raise SetupError(f"{place} must be a table", file=file, remedy=f"write [{where}.{key}]")
+            changes[key] = override(default, value, file, f"{where}.{key}")
+        elif isinstance(default, bool) or isinstance(value, bool) or not isinstance(value, int | float):
+            if type(value) is not type(default):
+                remedy = f"give a {type(default).__name__} like {default!r}"
+                raise SetupError(f"{place} is {value!r}", file=file, remedy=remedy)
+            changes[key] = value
+        elif not isinstance(default, int | float) or not math.isfinite(value):
+            raise SetupError(f"{place} is {value!r}", file=file, remedy=f"give a value like {default!r}")
+        elif isinstance(default, int) and not isinstance(value, int):
+            raise SetupError(f"{place} is {value!r}", file=file, remedy="give a whole number")
+        else:
+            changes[key] = type(default)(value)
+    return replace(params, **changes)  # type: ignore[type-var]
+
+
+def as_table(params: object) -> dict[str, Any]:
+    """Nested plain dict of a params record, for `qiji config show`."""
+    table: dict[str, Any] = {}
+    for field in fields(params):  # type: ignore[arg-type]
+        value = getattr(params, field.name)
+        table[field.name] = as_table(value) if is_dataclass(value) else value
+    return table

@@ -1,0 +1,100 @@
+"""What a person at a terminal sees: a progress bar on a terminal, a table of cases, plain lines otherwise."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from gnss.geodesy import ellipse95
+from perception.catalogue import Catalogue
+from perception.serial import matrix2
+from vehicle.replay import Progress as Tell
+from vehicle.replay import ReplayResult
+
+
+@contextmanager
+def progress_bar(*, quiet: bool = False) -> Iterator[Tell]:
+    """A bar on standard error: live on a terminal, a line per tenth where there is none."""
+    console = Console(stderr=True)
+    if quiet or not console.is_terminal:
+        said: dict[str, int] = {}
+
+        def line(name: str, done: int, total: int) -> None:
+            tenth = 10 * done // max(total, 1)
+            if not quiet and said.get(name, -1) < tenth:
+                said[name] = tenth
+                print(f"{name}: {done}/{total} frames", file=sys.stderr)
+
+        yield line
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as bar:
+        tasks: dict[str, Any] = {}
+
+        def update(name: str, done: int, total: int) -> None:
+            if name not in tasks:
+                tasks[name] = bar.add_task(name, total=total)
+            bar.update(tasks[name], completed=done)
+
+        yield update
+
+
+def print_json(tree: Any) -> None:
+    """One JSON document on standard output."""
+    print(json.dumps(tree, indent=1, sort_keys=True, ensure_ascii=False))
+
+
+def print_result(result: ReplayResult, catalogue: Catalogue) -> None:
+    """The run as a person reads it: notices, cases, candidates, ledger, speed."""
+    # Without a terminal rich assumes 80 columns and cuts ids and reasons.
+    console = Console(width=None if sys.stdout.isatty() else 150)
+    for notice in result.notices:
+        console.print(f"[yellow]note[/] {notice}")
+    table = Table(title=f"{len(result.listed)} cases, {len(result.candidates)} candidates")
+    for name in ("case", "state", "kind", "code", "lat, lon", "95 % ellipse m", "exists", "seen", "reason"):
+        table.add_column(name, no_wrap=name in ("case", "state", "kind", "code", "lat, lon"))
+    for case in sorted(
+        [*result.listed, *result.candidates], key=lambda c: (c.state.value == "candidate", c.kind, c.id)
+    ):
+        major, minor, _ = ellipse95(matrix2(case.cov_m2))
+        kind = catalogue.kinds[case.kind]
+        table.add_row(
+            case.id[:10], case.state.value, f"{kind.name} {kind.title_zh}", case.code,
+            f"{case.lat_deg:.6f}, {case.lon_deg:.6f}", f"{major:.1f} x {minor:.1f}",
+            f"{case.existence:.3f}", str(len(case.passes)), case.reason,
+        )  # fmt: skip
+    console.print(table)
+    ends = ", ".join(f"{count} {end}" for end, count in sorted(result.ends.items()))
+    console.print(f"ledger: {sum(result.ends.values())} tracks = {ends}")
+    dropped = {k: v for k, v in result.data.items() if k not in ("frames", "fixes") and v}
+    console.print(
+        f"read: {result.data['frames']} frames, {result.data['fixes']} fixes; dropped: {dropped or 'nothing'}"
+    )
+    rate = result.frames / result.wall_s if result.wall_s else 0.0
+    console.print(f"{result.wall_s:.1f} s, {rate:.1f} frames/s; report: {result.out / 'report.html'}")
+    if result.unsent:
+        console.print(f"[red]{result.unsent} items could not be delivered[/]; they stay in {result.out}.store")
+
+
+def result_json(result: ReplayResult) -> dict[str, Any]:
+    """The run for machines."""
+    states: dict[str, int] = {}
+    for case in result.cases:
+        states[case.state.value] = states.get(case.state.value, 0) + 1
+    return {
+        "out": str(result.out),
+        "cases": states,
+        "ledger": dict(result.ends),
+        "data": dict(result.data),
+        "frames": result.frames,
+        "wall_s": result.wall_s,
+        "unsent": result.unsent,
+        "notices": list(result.notices),
+    }
