@@ -52,9 +52,14 @@ def test_a_failing_step_leaves_the_version_before_it(tmp_path: Path) -> None:
 
 def test_an_exception_rolls_back(tmp_path: Path) -> None:
     database = Database(tmp_path / "a.sqlite", Schema(5, (ONE,)))
-    with pytest.raises(KeyError), database.transaction() as tx:
-        tx.execute("INSERT INTO a VALUES (1)")
-        raise KeyError
+
+    def spoil() -> None:
+        with database.transaction() as tx:
+            tx.execute("INSERT INTO a VALUES (1)")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        spoil()
     assert database.value("SELECT count(*) FROM a") == 0
     with database.transaction() as tx:
         tx.execute("INSERT INTO a VALUES (2)")
