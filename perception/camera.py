@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -30,6 +31,18 @@ def rotation(yaw_rad: float, pitch_rad: float, roll_rad: float) -> Array:
     rx = np.array([[1.0, 0.0, 0.0], [0.0, cr, -sr], [0.0, sr, cr]])
     product: Array = rz @ ry @ rx
     return product
+
+
+@lru_cache(maxsize=64)
+def _widest(dist: tuple[float, ...]) -> float:
+    """Largest undistorted radius that a pinhole model with `dist` still maps outward; beyond it the polynomial folds back."""
+    k = (*dist, *(0.0,) * (8 - len(dist)))[:8]
+    radius = np.linspace(0.0, 20.0, 4001)
+    r2 = radius**2
+    top, bottom = 1 + r2 * (k[0] + r2 * (k[1] + r2 * k[4])), 1 + r2 * (k[5] + r2 * (k[6] + r2 * k[7]))
+    shown = radius * top / bottom
+    folds = np.flatnonzero((np.diff(shown) <= 0) | (bottom[1:] <= 0))
+    return float(radius[folds[0]]) if len(folds) else math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +115,10 @@ class CameraModel:
             out, _ = cv2.fisheye.projectPoints(ahead, np.zeros(3), np.zeros(3), self.matrix, np.array(self.dist[:4]))
         else:
             out, _ = cv2.projectPoints(ahead, np.zeros(3), np.zeros(3), self.matrix, np.array(self.dist))
+            # Where the polynomial has folded back, a point far aside would land within the picture.
+            beyond = np.hypot(normal[:, 0], normal[:, 1]) > _widest(self.dist)
+            straight = normal * (self.fx, self.fy) + (self.cx, self.cy)
+            out = np.where(beyond[:, None], straight, np.asarray(out, dtype=np.float64).reshape(-1, 2))
         return np.asarray(out, dtype=np.float64).reshape(-1, 2), depth
 
     def ground_point(self, pixels: Array, height_m: float = 0.0) -> Array:

@@ -6,11 +6,15 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+import numpy as np
+
+from gnss.geodesy import distance_m
 from perception.existence import ExistenceParams, after_hit, after_miss, survived
 from perception.fuse import Offset, fuse
 from perception.rules import Decision, Finding, Rules
 from perception.serial import triple
 from perception.types import (
+    ACTIVE_STATES,
     Case,
     CaseChange,
     CaseState,
@@ -24,6 +28,12 @@ from perception.types import (
 
 MOST_EVIDENCE = 6
 """Close-up and context of the best look of each of up to three passes."""
+
+MOST_PASSES = 32
+"""A case keeps its first pass and the newest ones: more would cost time and say no more."""
+
+AWAY_M = 50.0
+"""The next look needs the car to have been farther away than this in between."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,7 +70,14 @@ class Casework:
         stamps = [s for s in (case.last_seen_utc_ns, case.last_clear_look_utc_ns) if s is not None]
         if not stamps or self._record.start_utc_ns is None:
             return True
-        return (self._record.start_utc_ns - max(stamps)) * 1e-9 < self._same_approach_s
+        last_ns = max(stamps)
+        if (self._record.start_utc_ns - last_ns) * 1e-9 < self._same_approach_s:
+            return True
+        trail = self._record.trail
+        if not trail or trail[0][0] > last_ns:
+            return False  # the vehicle's own way since then is not all known: it began, or went on, elsewhere
+        since = (p for p in trail if p[0] > last_ns)
+        return not any(distance_m(lat, lon, case.lat_deg, case.lon_deg) > AWAY_M for _, lat, lon in since)
 
     def may_return(self, case: Case) -> bool:
         """Can a resolved case still be the same thing? A gone vehicle is gone: the next one there is another."""
@@ -73,8 +90,22 @@ class Casework:
         m = look.landmark
         return PassPosition(
             self._record.pass_id, m.last_utc_ns, m.lat_deg, m.lon_deg, triple(m.cov_own_m2),
-            triple(look.offset.cov_m2), look.offset.east_m, look.offset.north_m,
+            triple(self._record.cov_common_m2), look.offset.east_m, look.offset.north_m,
         )  # fmt: skip
+
+    def _with_pass(self, case: Case, look: Look) -> tuple[PassPosition, ...]:
+        """The case's passes with this look in the place of an earlier one of the same pass."""
+        passes = tuple(p for p in case.passes if p.pass_id != self._record.pass_id)
+        if look.landmark.coarse and passes:
+            return case.passes
+        passes += (self._position(look),)
+        return passes if len(passes) <= MOST_PASSES else passes[:1] + passes[1 - MOST_PASSES :]
+
+    def judged(self, case: Case, look: Look) -> Finding:
+        """The rules' word on a known thing: where all its passes together put it, not where this pass does."""
+        fused = fuse(self._with_pass(case, look))
+        there = replace(look.landmark, lat_deg=fused.lat_deg, lon_deg=fused.lon_deg, cov_own_m2=fused.cov_m2)
+        return self.rules.judge(there, np.zeros((2, 2)))
 
     def _placed(self, case: Case, passes: tuple[PassPosition, ...]) -> Case:
         fused = fuse(passes)
@@ -151,9 +182,7 @@ class Casework:
         if finding.decision is Decision.REFUSE:
             return None, finding.end, finding.reason
         again = self.same_approach(case)
-        passes = tuple(p for p in case.passes if p.pass_id != self._record.pass_id)
-        if not m.coarse or not passes:
-            passes += (self._position(look),)
+        passes = self._with_pass(case, look)
         shape = self.rules.catalogue.classes[case.class_name]
         elapsed_s = (
             0.0
@@ -174,7 +203,12 @@ class Casework:
             last_clear_look_utc_ns=_latest(case.last_clear_look_utc_ns, m.last_utc_ns), component=finding.component or case.component,
         )  # fmt: skip
         change = self._change(case, self._placed(after, passes), kind, m.last_stamp_ns, reason, fresh)
-        return change, TrackEnd.FILED if kind is ChangeKind.OPENED else TrackEnd.MERGED, reason
+        # An urgent case was filed by this very track before its window closed.
+        own = all(p.pass_id == self._record.pass_id for p in case.passes) and case.state in ACTIVE_STATES
+        if kind is ChangeKind.OPENED or own:
+            return change, TrackEnd.FILED, reason
+        held = change.case.state is CaseState.CANDIDATE
+        return change, TrackEnd.CANDIDATE if held else TrackEnd.MERGED, reason
 
     def _next(self, case: Case, look: Look, existence: float) -> tuple[CaseState, ChangeKind, str]:
         m, finding = look.landmark, look.finding
@@ -210,7 +244,8 @@ class Casework:
         """A clear look that did not find it: existence falls; gone only after looks enough, with the picture that shows it."""
         shape = self.rules.catalogue.classes[case.class_name]
         last = _latest(case.last_seen_utc_ns, case.last_clear_look_utc_ns)
-        now = self._record.end_utc_ns
+        end_ns = self._record.end_utc_ns
+        now = None if end_ns is None else end_ns + stamp_ns - self._record.end_stamp_ns
         elapsed_s = 0.0 if last is None or now is None else (now - last) * 1e-9
         existence = after_miss(survived(case.existence, shape, elapsed_s), pass_pd, self._params)
         misses = case.clear_misses + 1
@@ -218,7 +253,7 @@ class Casework:
         gone = existence < self._params.resolve_at and enough
         pictures = tuple(p for name, p in self._record.case_pictures if name == case.id) if gone else ()
         after = replace(
-            case, existence=existence, clear_misses=misses, last_clear_look_utc_ns=now, evidence=case.evidence + pictures,
+            case, existence=existence, clear_misses=misses, last_clear_look_utc_ns=_latest(case.last_clear_look_utc_ns, now), evidence=case.evidence + pictures,
             state=case.state if not gone else CaseState.WITHDRAWN if case.state is CaseState.CANDIDATE else CaseState.RESOLVED,
         )  # fmt: skip
         proof = "the healthy one is there" if seen_healthy else f"clear look {misses}, pD {pass_pd:.2f}, not there"

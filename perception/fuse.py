@@ -41,21 +41,24 @@ def _alike(a: PassPosition, b: PassPosition) -> float:
 
 
 def fuse(passes: Sequence[PassPosition]) -> Fused:
-    """Generalised least squares over the passes' positions; raises ValueError when there is none."""
+    """Generalised least squares over the passes' positions; raises ValueError when there is none.
+
+    Positions count as their pass measured them. Their offsets were found against the very cases fused here, so they say
+    nothing about the absolute place: using them would make every pass repeat the error of the first.
+    """
     if not passes:
         raise ValueError("a position needs at least one pass")
     frame = LocalFrame(passes[0].lat_deg, passes[0].lon_deg)
     count = len(passes)
     places = np.array([frame.to_enu(p.lat_deg, p.lon_deg) for p in passes])
-    places += np.array([[p.offset_e_m, p.offset_n_m] for p in passes])
-    common = np.zeros((2 * count, 2 * count))
     own = np.zeros((2 * count, 2 * count))
+    root = np.zeros((2 * count, 2 * count))
     for i, a in enumerate(passes):
-        own[2 * i : 2 * i + 2, 2 * i : 2 * i + 2] = matrix2(a.cov_own_m2)
-        for j, b in enumerate(passes):
-            root = np.sqrt(np.maximum(np.diag(matrix2(a.cov_common_m2)) * np.diag(matrix2(b.cov_common_m2)), 0.0))
-            block = matrix2(a.cov_common_m2) if i == j else np.diag(root) * _alike(a, b)
-            common[2 * i : 2 * i + 2, 2 * j : 2 * j + 2] = block
+        block = slice(2 * i, 2 * i + 2)
+        own[block, block] = matrix2(a.cov_own_m2)
+        root[block, block] = np.linalg.cholesky(matrix2(a.cov_common_m2) + 1e-9 * np.eye(2))
+    alike = np.array([[_alike(a, b) for b in passes] for a in passes])
+    common = root @ np.kron(alike, np.eye(2)) @ root.T
     total = own + common + 1e-8 * np.eye(2 * count)
     design = np.tile(np.eye(2), (count, 1))
     weights = np.linalg.solve(total, design)

@@ -39,7 +39,6 @@ from perception.types import (
 )
 from perception.window import Closed, Surveyor, Window, WindowParams
 
-
 _TRAIL_STEP_M = 20.0
 _TRAIL_POINTS = 500
 """10 km of way are remembered: long enough to know that the car was away from a place."""

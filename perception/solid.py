@@ -71,18 +71,13 @@ class Sightings:
 
 def _to_optical(forward: Array, left: Array, up: Array, hypotheses: Array, camera: CameraModel) -> tuple[Array, Array]:
     """Vehicle-frame points (B, F, C) -> normalised x, y (B, F, C), with each hypothesis's own mount bias."""
-    vehicle_from_optical = np.stack(
-        [
-            rotation(
-                math.radians(camera.yaw_deg) + h[MOUNT_YAW],
-                math.radians(camera.pitch_deg) + h[MOUNT_PITCH],
-                math.radians(camera.roll_deg),
-            )
-            @ _MOUNT_FROM_OPTICAL
-            for h in hypotheses
-        ]
-    )
-    r = vehicle_from_optical[:, None, None, :, :]
+    yaw = math.radians(camera.yaw_deg) + hypotheses[:, MOUNT_YAW]
+    pitch = math.radians(camera.pitch_deg) + hypotheses[:, MOUNT_PITCH]
+    roll = rotation(0.0, 0.0, math.radians(camera.roll_deg)) @ _MOUNT_FROM_OPTICAL
+    cy, sy, cp, sp = np.cos(yaw), np.sin(yaw), np.cos(pitch), np.sin(pitch)
+    zero = np.zeros_like(yaw)
+    turn = np.stack([cy * cp, -sy, cy * sp, sy * cp, cy, sy * sp, -sp, zero, cp], axis=1).reshape(-1, 3, 3)
+    r = (turn @ roll)[:, None, None, :, :]
     dx, dy, dz = forward - camera.x_m, left - camera.y_m, up - camera.z_m
     right = r[..., 0, 0] * dx + r[..., 1, 0] * dy + r[..., 2, 0] * dz
     down = r[..., 0, 1] * dx + r[..., 1, 1] * dy + r[..., 2, 1] * dz

@@ -222,6 +222,8 @@ class PassRecord:
 
     `cov_common_m2` (2, 2) east/north: the GNSS offset that every landmark of this window shares.
     `case_pictures` are redacted pictures of the places of known cases, by case id, for a proof that one is gone.
+    `live` are provisional landmarks of tracks that go on beyond the window: they change nothing, but what they show is not gone.
+    `trail` (utc_ns, lat_deg, lon_deg) is where the vehicle was, oldest first, for "was it away in between".
     """
 
     pass_id: str
@@ -235,6 +237,8 @@ class PassRecord:
     views: tuple[View, ...]
     cov_common_m2: Array
     case_pictures: tuple[tuple[str, Picture], ...] = ()
+    live: tuple[Landmark, ...] = ()
+    trail: tuple[tuple[int, float, float], ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "cov_common_m2", frozen_array(self.cov_common_m2, (2, 2)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -159,11 +159,16 @@ class Window:
         pictures = old.landmark.pictures or new.landmark.pictures
         return replace(again, landmark=replace(again.landmark, pictures=pictures))
 
-    def record(self, case_pictures: tuple[tuple[str, Picture], ...]) -> PassRecord:
+    def record(
+        self,
+        case_pictures: tuple[tuple[str, Picture], ...],
+        live: tuple[Landmark, ...] = (),
+        trail: tuple[tuple[int, float, float], ...] = (),
+    ) -> PassRecord:
         """The finished record; its common covariance is the mean over the window's views."""
         common = np.mean([v.pose.cov_common_m2 for v in self.views], axis=0) if self.views else self.start.cov_common_m2
         end = self.last or self.start
         return PassRecord(
             self.pass_id, self.vehicle, self.drive, self.start.stamp_ns, end.stamp_ns, self.start.utc_ns, end.utc_ns,
-            tuple(c.landmark for c in self.closed), tuple(self.views), common, case_pictures,
+            tuple(c.landmark for c in self.closed), tuple(self.views), common, case_pictures, live, trail,
         )  # fmt: skip
