@@ -1,0 +1,109 @@
+"""The trainer's commands as plain functions; the command line hands its arguments here.
+
+torch and ultralytics are loaded inside, when a command needs them; without the extra the error names it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from models.card import DEFAULT_THRESHOLD, CardFacts, write_card
+from models.dataset import read_indices
+from models.errors import TrainingSetupError
+from models.evaluate import Scores, best_thresholds, evaluate
+from models.predictor import Predictor
+from models.recipe import load_recipe
+
+if TYPE_CHECKING:
+    from models.prepare import Prepared
+    from models.train import TrainParams
+
+LOG = logging.getLogger(__name__)
+TRAIN_EXTRA = ("torch", "ultralytics", "onnx")
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Result of `evaluate_model`: scores per set and class, the chosen thresholds, and the card if one was written."""
+
+    scores: Scores
+    thresholds: dict[str, float]
+    card: Path | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        sets = {
+            name: {c: {"ap50": s.ap50, "ap50_95": s.ap50_95, "boxes": s.boxes} for c, s in per_class.items()}
+            for name, per_class in self.scores.items()
+        }
+        return {"sets": sets, "thresholds": self.thresholds, "card": None if self.card is None else str(self.card)}
+
+
+def prepare_data(recipe: Path, out: Path, weights: Path | None, photos: Path | None, renders: Path | None) -> Prepared:
+    """`qiji model prepare`: write the index of photos (with teacher labels) or renders to `out`."""
+    require_train_extra()
+    from models.prepare import prepare
+
+    return prepare(load_recipe(recipe), out, weights, photos, renders)
+
+
+def train_model(recipe: Path, params: TrainParams) -> Path:
+    """`qiji model train`: returns the checkpoint."""
+    require_train_extra()
+    from models.train import train
+
+    return train(load_recipe(recipe), params)
+
+
+def export_model(recipe: Path, checkpoint: Path, out: Path) -> str:
+    """`qiji model export`: writes the ONNX file and, beside it, `stages.json` for the card; returns the sha256."""
+    require_train_extra()
+    from models.export import export_onnx
+    from models.network import read_checkpoint
+
+    digest = export_onnx(load_recipe(recipe), checkpoint, out)
+    stages = read_checkpoint(checkpoint).get("stages", [])
+    out.with_suffix(".stages.json").write_text(json.dumps(stages, indent=1) + "\n", encoding="utf-8")
+    return digest
+
+
+def evaluate_model(
+    recipe: Path, onnx: Path, prepared: Sequence[Path], card: Path | None, threads: int = 2
+) -> Evaluation:
+    """`qiji model evaluate`: AP per class and source on the validation pictures; writes the card when asked.
+
+    Needs no torch. Raises TrainingSetupError when a file is missing or there is nothing to validate on.
+    """
+    plan = load_recipe(recipe)
+    pictures = read_indices(prepared, "val", plan.classes)
+    if not pictures:
+        raise TrainingSetupError("no validation pictures in the prepared folders", remedy="prepare at least one source")
+    scores = evaluate(Predictor(onnx, threads), pictures, plan)
+    thresholds = best_thresholds(scores, plan.classes, DEFAULT_THRESHOLD)
+    if card is not None:
+        stages_file = onnx.with_suffix(".stages.json")
+        stages = json.loads(stages_file.read_text(encoding="utf-8")) if stages_file.is_file() else []
+        facts = CardFacts(onnx, thresholds, scores, _picture_counts(prepared), stages)
+        write_card(plan, facts, card)
+    return Evaluation(scores, thresholds, card)
+
+
+def require_train_extra() -> None:
+    """Raises TrainingSetupError when torch, ultralytics or onnx is not installed."""
+    missing = [name for name in TRAIN_EXTRA if importlib.util.find_spec(name) is None]
+    if missing:
+        raise TrainingSetupError(f"{', '.join(missing)} not installed", remedy="pip install 'qiji[train]'")
+
+
+def _picture_counts(prepared: Sequence[Path]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for folder in prepared:
+        for key, value in json.loads((folder / "header.json").read_text(encoding="utf-8"))["pictures"].items():
+            counts[key] = counts.get(key, 0) + int(value)
+    return counts
