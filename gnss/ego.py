@@ -243,14 +243,17 @@ class EgoFilter:
 
     def _own_heading(self, reading: Reading) -> tuple[float, float] | None:
         """(psi, sigma) in rad that this fix alone gives: dual antenna, or course when fast enough."""
-        fix, params = reading.fix, self.params
+        fix, params, frame = reading.fix, self.params, self._frame
+        if frame is None:
+            return None
+        turn = track.convergence_rad(frame.lat0_deg, frame.lon0_deg, fix.lat_deg, fix.lon_deg)
         if fix.heading_deg is not None:
-            return math.radians(fix.heading_deg), math.radians(fix.heading_acc_deg or 1.0)
+            return math.radians(fix.heading_deg) - turn, math.radians(fix.heading_acc_deg or 1.0)
         if fix.course_deg is None or fix.speed_mps is None or fix.speed_mps < params.course_min_speed_mps:
             return None
         wheel = self.odometry.speed_at(reading.stamp_ns)
         back = 180.0 if wheel is not None and wheel < 0.0 else 0.0
-        return math.radians(fix.course_deg + back), self._course_sigma(fix)
+        return math.radians(fix.course_deg + back) - turn, self._course_sigma(fix)
 
     def _course_sigma(self, fix: Fix) -> float:
         own = math.radians(fix.course_acc_deg or 0.0)
@@ -359,7 +362,7 @@ class EgoFilter:
         del self._outside[:-3]
         recent = list(self._outside)
         travel = self._travel(self._nodes[-1], recent[-1].stamp_ns)
-        if len(recent) < 3 or float(travel.t_s[-1]) < self._limit(travel) or not self._agree(recent):
+        if len(recent) < 3 or float(travel.t_s[-1]) <= self._limit(travel) or not self._agree(recent):
             return FixRefusal.JUMP
         place = track.beyond(self._nodes[-1], self._travel(self._nodes[-1], recent[0].stamp_ns), self.params)
         self.restarts += 1

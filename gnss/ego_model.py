@@ -59,7 +59,7 @@ class EgoParams:
     course_floor_deg: float = 0.5
     course_min_speed_mps: float = 1.5
     accel_noise_mps2: float = 1.2
-    turn_noise_rps: float = 0.25
+    turn_noise_rps: float = 0.18
     gyro_noise_dps: float = 0.1
     gyro_bias_sigma_dps: float = 0.5
     gyro_bias_walk_dps: float = 0.003

@@ -82,13 +82,13 @@ def test_stamp_is_that_of_the_first_byte_of_the_epoch() -> None:
 
 
 def test_midnight_without_a_new_date() -> None:
-    later = [gga(time) for time in ("235959.50", "000000.50", "120001.00", "000002.00")]
+    later = [gga(time) for time in ("235959.50", "000000.50", "130001.00", "000002.00")]
     fixes = read(rmc("235959.00", date="311220") + b"".join(later))
     assert [f.utc_ns for f in fixes] == [
         utc_ns(2020, 12, 31, 23, 59, 59),
         utc_ns(2020, 12, 31, 23, 59, 59) + 500_000_000,
         utc_ns(2021, 1, 1, 0, 0, 0) + 500_000_000,
-        utc_ns(2021, 1, 1, 12, 0, 1),
+        utc_ns(2021, 1, 1, 13, 0, 1),
         utc_ns(2021, 1, 2, 0, 0, 2),
     ]
 
