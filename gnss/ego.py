@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import bisect
-import enum
-import itertools
 import math
 
 import numpy as np
 
+from gnss import ego_intake as intake
 from gnss import ego_model as model
 from gnss import ego_track as track
+from gnss.ego_intake import FixRefusal
 from gnss.ego_model import GYRO, PSI, EgoParams, N, V
 from gnss.ego_track import Node, Place, Reading
 from gnss.geodesy import LocalFrame, wrap360, wrap_deg
@@ -22,19 +22,6 @@ __all__ = ["EgoFilter", "EgoParams", "FixRefusal"]
 _RECENTRE_M = 5_000.0
 _UNKNOWN_HEADING_RAD = 1.8
 _COURSE_RESTART = 5
-
-
-class FixRefusal(enum.StrEnum):
-    """Why a fix was not used."""
-
-    NOT_FINITE = "not finite"
-    OUT_OF_RANGE = "out of range"
-    NULL_ISLAND = "latitude and longitude are zero"
-    NO_FIX = "no fix"
-    COARSE = "accuracy too coarse"
-    TIME_BACK = "stamp not increasing"
-    FROZEN = "position frozen while moving"
-    JUMP = "position jump"
 
 
 class EgoFilter:
@@ -63,7 +50,7 @@ class EgoFilter:
 
     def add_fix(self, fix: Fix) -> FixRefusal | None:
         """Take a fix; returns why it was refused (and counted), None when it was used."""
-        reason = self._check(fix)
+        reason = intake.check_fix(fix, self.params) or self._check_order(fix)
         if reason is None:
             bias, white = model.fix_sigma(fix, self.params)
             reading = Reading(fix.stamp_ns - round(self.params.latency_s * 1e9), fix, bias, white)
@@ -154,19 +141,16 @@ class EgoFilter:
     def _limit(self, travel: Travel) -> float:
         return self.params.dead_reckoning_s if travel.measured else self.params.coast_s
 
-    def _check(self, fix: Fix) -> FixRefusal | None:
-        values = (fix.lat_deg, fix.lon_deg, fix.h_acc_m, fix.speed_mps, fix.course_deg, fix.course_acc_deg, fix.hdop)
-        if not all(v is None or math.isfinite(v) for v in (*values, fix.speed_acc_mps, fix.heading_deg, fix.alt_m)):
-            return FixRefusal.NOT_FINITE
-        if fix.quality in (FixQuality.INVALID, FixQuality.MANUAL):
-            return FixRefusal.NO_FIX
-        speed, accuracy = fix.speed_mps or 0.0, 0.0 if fix.h_acc_m is None else fix.h_acc_m
-        if not (abs(fix.lat_deg) <= 90.0 and abs(fix.lon_deg) <= 180.0 and 0.0 <= speed < 100.0 and accuracy >= 0.0):
-            return FixRefusal.OUT_OF_RANGE
-        if fix.lat_deg == 0.0 and fix.lon_deg == 0.0:
-            return FixRefusal.NULL_ISLAND
-        if sum(model.fix_sigma(fix, self.params)) > 1.4 * self.params.max_h_acc_m:
-            return FixRefusal.COARSE
+    def _heading(self, reading: Reading) -> tuple[float, float] | None:
+        wheel = self.odometry.speed_at(reading.stamp_ns)
+        known = intake.own_heading(reading.fix, wheel, self.params)
+        if known is None or self._frame is None:
+            return None
+        frame, fix = self._frame, reading.fix
+        turn = track.convergence_rad(frame.lat0_deg, frame.lon0_deg, fix.lat_deg, fix.lon_deg)
+        return known[0] - turn, known[1]
+
+    def _check_order(self, fix: Fix) -> FixRefusal | None:
         if self._newest_ns is not None and fix.stamp_ns - round(self.params.latency_s * 1e9) <= self._newest_ns:
             return FixRefusal.TIME_BACK
         return FixRefusal.FROZEN if self._frozen(fix) else None
@@ -222,7 +206,7 @@ class EgoFilter:
         heading: tuple[float, float] | None = None,
         speed_mps: float = 0.0,
     ) -> None:
-        known = heading or self._own_heading(reading)
+        known = heading or self._heading(reading)
         if known is None and keep_heading is not None and keep_heading.aligned:
             known = float(keep_heading.x[PSI]), math.sqrt(float(keep_heading.p[PSI, PSI])) + 0.3
         psi, sigma = known or (0.0, _UNKNOWN_HEADING_RAD)
@@ -241,32 +225,13 @@ class EgoFilter:
         self._nodes.append(node)
         self._stamps.append(node.stamp_ns)
 
-    def _own_heading(self, reading: Reading) -> tuple[float, float] | None:
-        """(psi, sigma) in rad that this fix alone gives: dual antenna, or course when fast enough."""
-        fix, params, frame = reading.fix, self.params, self._frame
-        if frame is None:
-            return None
-        turn = track.convergence_rad(frame.lat0_deg, frame.lon0_deg, fix.lat_deg, fix.lon_deg)
-        if fix.heading_deg is not None:
-            return math.radians(fix.heading_deg) - turn, math.radians(fix.heading_acc_deg or 1.0)
-        if fix.course_deg is None or fix.speed_mps is None or fix.speed_mps < params.course_min_speed_mps:
-            return None
-        wheel = self.odometry.speed_at(reading.stamp_ns)
-        back = 180.0 if wheel is not None and wheel < 0.0 else 0.0
-        return math.radians(fix.course_deg + back) - turn, self._course_sigma(fix)
-
-    def _course_sigma(self, fix: Fix) -> float:
-        own = math.radians(fix.course_acc_deg or 0.0)
-        from_speed = self.params.course_velocity_sigma_mps / max(fix.speed_mps or 0.0, 0.1)
-        return math.hypot(max(own, from_speed), math.radians(self.params.course_floor_deg))
-
     def _append_unaligned(self, reading: Reading, travel: Travel) -> None:
         """While the heading is unknown, nodes stand alone; once it is known the whole stretch is filtered again."""
         first, oldest = len(self._nodes) - 1, len(self._nodes) - self.params.smooth_nodes
         while first > max(0, oldest) and self._nodes[first].travel is not None:
             first -= 1
         stretch = [node.reading for node in self._nodes[first:]] + [reading]
-        known = self._own_heading(reading) or self._displacement_heading(stretch)
+        known = self._heading(reading) or intake.displacement_heading(stretch, self._enu)
         if known is None:
             self._start(reading, None)
             self._nodes[-1].travel = travel
@@ -282,19 +247,6 @@ class EgoFilter:
         self._start(stretch[0], None, (psi, min(math.hypot(known[1], drift), 1.0)), way_m / span)
         for later in stretch[1:]:
             self._take(later)
-
-    def _displacement_heading(self, stretch: list[Reading]) -> tuple[float, float] | None:
-        """Heading from the way the antenna moved, for receivers that report no course."""
-        last = stretch[-1]
-        east, north = self._enu(last.fix)
-        for other in reversed(stretch[:-1]):
-            if last.stamp_ns - other.stamp_ns > 20_000_000_000:
-                return None
-            e, n = self._enu(other.fix)
-            length, white = math.hypot(east - e, north - n), math.hypot(last.white_m, other.white_m)
-            if length > 3.0 + 3.0 * white:
-                return math.atan2(east - e, north - n), min(0.1 + white / length, 0.6)
-        return None
 
     def _advance(self, reading: Reading, travel: Travel) -> bool:
         """Predict to the fix and update with it; False when its position does not fit."""
@@ -329,7 +281,7 @@ class EgoFilter:
             h[0, V] = -1.0 if x[V] < 0.0 else 1.0
             sigma = math.hypot(fix.speed_acc_mps or self.params.speed_sigma_mps, 0.01 * fix.speed_mps)
             x, p = self._scalar("speed", x, p, h, fix.speed_mps - abs(float(x[V])), sigma)
-        known = self._own_heading(reading)
+        known = self._heading(reading)
         if known is None:
             return x, p
         h = np.zeros((1, model.SIZE))
@@ -362,25 +314,15 @@ class EgoFilter:
         del self._outside[:-3]
         recent = list(self._outside)
         travel = self._travel(self._nodes[-1], recent[-1].stamp_ns)
-        if len(recent) < 3 or float(travel.t_s[-1]) <= self._limit(travel) or not self._agree(recent):
+        if len(recent) < 3 or float(travel.t_s[-1]) <= self._limit(travel):
+            return FixRefusal.JUMP
+        if not intake.agree(recent, self._enu, self.odometry):
             return FixRefusal.JUMP
         place = track.beyond(self._nodes[-1], self._travel(self._nodes[-1], recent[0].stamp_ns), self.params)
         self.restarts += 1
         sigma = min(math.sqrt(float(place.own[2, 2])) + 0.1, 1.0)
-        heading = self._own_heading(recent[0]) or (place.psi, sigma)
+        heading = self._heading(recent[0]) or (place.psi, sigma)
         self._start(recent[0], None, heading)
         for reading in recent[1:]:
             self._take(reading)
         return None
-
-    def _agree(self, readings: list[Reading]) -> bool:
-        """Each step between fixes is as long as the speed says, within noise."""
-        for one, two in itertools.pairwise(readings):
-            dt = (two.stamp_ns - one.stamp_ns) * 1e-9
-            wheel = self.odometry.speed_at(two.stamp_ns)
-            speed = abs(wheel) if wheel is not None else two.fix.speed_mps
-            step = math.dist(self._enu(one.fix), self._enu(two.fix))
-            slack = 4.0 * math.hypot(one.white_m, two.white_m) + 1.0 + 2.0 * dt
-            if step > (60.0 if speed is None else speed) * dt + slack:
-                return False
-        return True

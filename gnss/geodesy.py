@@ -88,27 +88,23 @@ class LocalFrame:
 
     def to_geo(self, east_m: float | Array, north_m: float | Array) -> tuple[float, float] | tuple[Array, Array]:
         """Latitude and longitude in degrees of the point of the ellipsoid below (east, north)."""
-        east, north = np.asarray(east_m, dtype=np.float64), np.asarray(north_m, dtype=np.float64)
-        up = np.zeros(np.broadcast(east, north).shape)
         x0, y0, z0 = self._origin
-        # The line east/north + t*up meets the ellipsoid where x2/a2 + y2/a2 + z2/b2 = 1: the root nearest to t = 0.
-        inward0 = -self._sin_lat * north + self._cos_lat * up
-        x = x0 - self._sin_lon * east + self._cos_lon * inward0
-        y = y0 + self._cos_lon * east + self._sin_lon * inward0
-        z = z0 + self._cos_lat * north + self._sin_lat * up
+        x = x0 - self._sin_lon * east_m - self._cos_lon * self._sin_lat * north_m
+        y = y0 + self._cos_lon * east_m - self._sin_lon * self._sin_lat * north_m
+        z = z0 + self._cos_lat * north_m
+        # The line through it along the origin's up meets the ellipsoid where (x2 + y2)/a2 + z2/b2 = 1.
         ux, uy, uz = self._cos_lat * self._cos_lon, self._cos_lat * self._sin_lon, self._sin_lat
         a2, b2 = SEMI_MAJOR_M**2, _SEMI_MINOR_M**2
         qa = (ux * ux + uy * uy) / a2 + uz * uz / b2
         qb = (x * ux + y * uy) / a2 + z * uz / b2
         qc = (x * x + y * y) / a2 + z * z / b2 - 1.0
-        root = np.sqrt(np.maximum(qb * qb - qa * qc, 0.0))
-        t = -qc / (qb + root)
-        x, y, z = x + t * ux, y + t * uy, z + t * uz
-        lat = np.degrees(np.arctan2(z, (1.0 - _E2) * np.hypot(x, y)))
-        lon = np.degrees(np.arctan2(y, x))
-        if isinstance(east_m, np.ndarray) or isinstance(north_m, np.ndarray):
-            return lat, lon
-        return float(lat), float(lon)
+        if isinstance(qc, np.ndarray):
+            t = -qc / (qb + np.sqrt(np.maximum(qb * qb - qa * qc, 0.0)))
+            x, y, z = x + t * ux, y + t * uy, z + t * uz
+            return np.degrees(np.arctan2(z, (1.0 - _E2) * np.hypot(x, y))), np.degrees(np.arctan2(y, x))
+        s = -qc / (qb + math.sqrt(max(qb * qb - qa * qc, 0.0)))
+        xs, ys, zs = float(x + s * ux), float(y + s * uy), float(z + s * uz)
+        return math.degrees(math.atan2(zs, (1.0 - _E2) * math.hypot(xs, ys))), math.degrees(math.atan2(ys, xs))
 
 
 def distance_m(lat1_deg: float, lon1_deg: float, lat2_deg: float, lon2_deg: float) -> float:
