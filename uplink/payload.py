@@ -52,6 +52,8 @@ class Link:
 
 def _standard_fields(case: Case, origin: Origin) -> JsonDict:
     division = case.grid[:6] if case.grid else (origin.division or "")
+    # 事项代码 is 6 digits of division and 5 of the matter; without a proper division the 5 stand alone.
+    division = division if len(division) == 6 and division.isdecimal() else ""
     where = f"经度{case.lon_deg:.7f},纬度{case.lat_deg:.7f}"
     return {
         "standard": STANDARD,

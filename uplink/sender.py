@@ -26,6 +26,7 @@ _BREAKER_ITEMS = 5
 _BREAKER_PAUSE_S = 900.0
 _KEEP_EVENTS = 10_000
 _IDLE_S = 0.5
+_HEARTBEAT_S = 60.0
 
 
 class Sender:
@@ -42,6 +43,7 @@ class Sender:
         self._backoff = backoff or Backoff()
         self._failures = 0
         self._not_before_ns = 0
+        self._next_beat_ns = 0
         self._stepped_back: set[int | str] = set()
         self._digest_tries: Counter[str] = Counter()
         self._refused_in_row: set[str] = set()
@@ -156,9 +158,19 @@ class Sender:
             result = self.step()
             if result is None:
                 self._outbox.purge_events(_KEEP_EVENTS)
+                self._beat()
                 stop.wait(_IDLE_S)
             elif result is False:
                 stop.wait(min(self._rest_s(), 5.0))
+
+    def _beat(self) -> None:
+        now_ns = self._clock.monotonic_ns()
+        if now_ns < self._next_beat_ns:
+            return
+        self._next_beat_ns = now_ns + round(_HEARTBEAT_S * 1e9)
+        reply = self.heartbeat()
+        if reply.status != 200:
+            log.warning("heartbeat_unanswered", extra={"status": reply.status, "why": reply.error})
 
     def heartbeat(self, health: JsonDict | None = None) -> Reply:
         """Tell the platform what it should have; its reply lists the sequence numbers it misses (`gaps`)."""

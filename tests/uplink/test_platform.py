@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import signal
+import socket
 import sqlite3
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -14,7 +18,7 @@ import jsonschema
 import pytest
 import requests
 
-from gnss.clock import ManualClock
+from gnss.clock import ManualClock, SystemClock
 from perception.errors import SetupError
 from perception.types import CaseChange, CaseState
 from tests.uplink.builders import case, change, jpeg, opened
@@ -260,3 +264,30 @@ def test_a_taken_port_is_a_setup_mistake(platform: LocalPlatform, tmp_path: Path
     port = int(platform.url.rsplit(":", 1)[1])
     with pytest.raises(SetupError, match="cannot listen"):
         LocalPlatform.start(tmp_path / "other", port=port)
+
+
+def test_serve_ends_cleanly_on_sigterm(tmp_path: Path) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        port = taken.getsockname()[1]
+    code = f"""
+from pathlib import Path
+from uplink.platform.serve import serve
+serve("127.0.0.1", {port}, Path({str(tmp_path)!r}))
+"""
+    with subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[2]) as child:
+        wait_until_it_answers(f"http://127.0.0.1:{port}/readyz")
+        child.send_signal(signal.SIGTERM)
+        assert child.wait(timeout=30) == 0
+    # Closing the last connection checkpoints and removes the write-ahead log.
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["blobs", "platform.sqlite"]
+
+
+def wait_until_it_answers(address: str) -> None:
+    for _ in range(1000):
+        try:
+            assert requests.get(address, timeout=5).status_code == 200
+        except requests.ConnectionError:
+            SystemClock().sleep(0.03)
+        else:
+            return
+    pytest.fail(f"{address} never answered")

@@ -239,6 +239,7 @@ def test_the_thread_delivers_and_stops(store: SqliteStore, platform: LocalPlatfo
     thread.join()
     assert sorted(listed(platform)) == ["case-00001"]
     assert store._database.value("SELECT state FROM blob") == "purged"
+    assert platform.intake.devices()[0]["heartbeat"]["epoch"] == store.epoch
 
 
 def test_a_folder_takes_the_same_and_tells_conflicts(store: SqliteStore, clock: ManualClock, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import threading
 from pathlib import Path
@@ -45,11 +46,16 @@ def serve(host: str, port: int, data_dir: Path) -> None:
     """Serve until SIGINT or SIGTERM. Raises SetupError when the address cannot be had."""
     listener = _bind(host, port)
     app = create_app(data_dir)
+    # uvicorn raises the signal again after its shutdown; it must not end the process before the database is closed.
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, lambda *_: None) for number in signals]
     try:
         _server(app).run(sockets=[listener])
     finally:
         app.state.intake.close()
         listener.close()
+        for number, handler in zip(signals, before, strict=True):
+            signal.signal(number, handler)
 
 
 class LocalPlatform:
