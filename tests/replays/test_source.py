@@ -134,3 +134,15 @@ def test_a_broken_event_line_is_named(tiny: Path) -> None:
     (tiny / "events.jsonl").write_text('{"event":"rain","stamp_ns":0}\n')
     with pytest.raises(DriveError, match=r"events\.jsonl:1: .*rain"):
         list(DriveSource(open_drive(tiny)))
+
+
+def test_a_video_whose_data_is_torn_is_named_while_reading(tiny: Path) -> None:
+    video = tiny / "front.mp4"
+    data = bytearray(video.read_bytes())
+    media = data.index(b"mdat") + 4
+    end = int.from_bytes(data[media - 8 : media - 4], "big") + media - 8
+    data[media + (end - media) // 2 : end] = bytes(end - media - (end - media) // 2)
+    video.write_bytes(data)
+    drive = open_drive(tiny)
+    with pytest.raises(DriveError, match=r"front\.mp4: the video is truncated: \d+ frames can be read"):
+        list(DriveSource(drive))
