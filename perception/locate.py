@@ -29,14 +29,16 @@ class LocateParams:
     correlation_time_s: float = 0.2
     mount_sigma_deg: float = 0.5
     guessed_mount_sigma_deg: float = 2.0
-    base_sigma_m: float = 0.08
+    base_m: float = 0.05
+    base_sigma_m: float = 0.09
     hanging_sigma_m: float = 2.0
     road_yaw_sigma_deg: float = 10.0
     prior_range_sigma_m: float = 60.0
     speed_sigma_mps: float = 8.0
     drift_sigma_mps: float = 0.7
-    static_log_ratio: float = math.log(100.0)
-    static_speed_sigma_mps: float = 0.6
+    static_log_ratio: float = math.log(20.0)
+    moving_log_ratio: float = math.log(100.0)
+    static_speed_sigma_mps: float = 0.8
     coarse_semi_major_m: float = 3.0
     never_nearer_m: float = 20.0
     least_parallax_deg: float = 2.0
@@ -112,6 +114,34 @@ def _first_guess(view: solid.Sightings, shape: ObjectClass, observations: Sequen
     return np.array([east, north]), best
 
 
+def _moving_guess(view: solid.Sightings, shape: ObjectClass, observations: Sequence[Observation]) -> Array | None:
+    """Start (4,) east, north, along, across of a moving thing: from the nearest look of each half of the track."""
+    half = len(observations) // 2
+    if half < 1:
+        return None
+    (a, first), (b, second) = (
+        _first_guess(view.part(piece), shape, observations[piece])
+        for piece in (slice(0, half), slice(half, len(observations)))
+    )
+    yaw, t0, t1 = view.yaw_rad[half + second], view.time_s[first], view.time_s[half + second]
+    velocity = np.clip((b - a) / max(t1 - t0, 0.05), -30.0, 30.0)
+    along = math.cos(yaw) * velocity[0] + math.sin(yaw) * velocity[1]
+    across = math.cos(yaw) * velocity[1] - math.sin(yaw) * velocity[0]
+    return np.array([*(b - velocity * t1), along, 0.2 * across])
+
+
+def _mixed(static: Fit, moving: Fit) -> Fit:
+    """Neither hypothesis is sure: their mixture's mean and covariance, so that the ellipse holds both places."""
+    weight = 1.0 / (1.0 + math.exp(min(max(moving.log_evidence - static.log_evidence, -50.0), 50.0)))
+    gap = static.parameters - moving.parameters
+    return Fit(
+        weight * static.parameters + (1.0 - weight) * moving.parameters,
+        weight * static.covariance + (1.0 - weight) * moving.covariance + weight * (1.0 - weight) * np.outer(gap, gap),
+        max(static.log_evidence, moving.log_evidence),
+        min(static.chi2_per_residual, moving.chi2_per_residual),
+    )
+
+
 def _prior(shape: ObjectClass, params: LocateParams, bias: MountBias, heading_sigma_rad: float) -> tuple[Array, Array]:
     """Prior mean and sigma (11,); position and yaw means are filled by the caller."""
     mean, sigma = np.zeros(solid.PARAMETERS), np.zeros(solid.PARAMETERS)
@@ -119,6 +149,8 @@ def _prior(shape: ObjectClass, params: LocateParams, bias: MountBias, heading_si
     sigma[solid.BASE] = (
         params.hanging_sigma_m if not shape.on_ground else params.base_sigma_m / (4 if shape.flat else 1)
     )
+    # Some stand on the road, some on a pavement; a mark on the road lies on it.
+    mean[solid.BASE] = 0.0 if shape.flat or not shape.on_ground else params.base_m
     mean[[solid.LENGTH, solid.WIDTH, solid.HEIGHT]] = shape.size_m
     sigma[[solid.LENGTH, solid.HEIGHT]] = np.array([shape.size_m[0], shape.size_m[2]]) * shape.size_rel_sigma
     if shape.yaw == "road":
@@ -137,7 +169,7 @@ def _verdict(static: Fit, moving: Fit, params: LocateParams) -> tuple[Verdict, f
     sigma = math.sqrt(max(float(moving.covariance[solid.ALONG, solid.ALONG]), 0.0))
     if ratio > params.static_log_ratio and sigma < params.static_speed_sigma_mps:
         return Verdict.STATIC, 0.0
-    if ratio < -params.static_log_ratio:
+    if ratio < -params.moving_log_ratio:
         return Verdict.MOVING, speed
     return Verdict.UNKNOWN, speed if ratio < 0 else 0.0
 
@@ -159,7 +191,8 @@ def place(
     places = np.array([origin.to_enu(p.lat_deg, p.lon_deg) for p in poses])
     span_s = max((observations[-1].stamp_ns - observations[0].stamp_ns) * 1e-9, 1e-3)
     rate = (len(observations) - 1) / span_s
-    correlation = math.sqrt(max(1.0, rate * params.correlation_time_s))
+    # Errors that fade as exp(-t / tau) leave one independent measurement every 2 tau.
+    correlation = math.sqrt(max(1.0, 2.0 * rate * params.correlation_time_s))
     view = solid.sightings(observations, poses, places, camera, correlation)
     guess, nearest = _first_guess(view, shape, observations)
     own = np.mean([p.cov_own for p in poses], axis=0)
@@ -179,11 +212,15 @@ def place(
         loose = sigma.copy()
         loose[[solid.ALONG, solid.ACROSS]] = params.speed_sigma_mps, params.drift_sigma_mps
         moving = fit(residuals, mean.copy(), mean, loose)
-        from_static = fit(residuals, best.parameters, mean, loose)
-        moving = max(moving, from_static, key=lambda f: f.log_evidence)
+        starts = [best.parameters]
+        if (early := _moving_guess(view, shape, observations)) is not None:
+            starts.append(np.concatenate([early[:2], mean[2 : solid.ALONG], early[2:]]))
+        moving = max([moving, *(fit(residuals, s, mean, loose) for s in starts)], key=lambda f: f.log_evidence)
         verdict, speed = _verdict(best, moving, params)
         if verdict is Verdict.MOVING:
             best = moving
+        elif verdict is Verdict.UNKNOWN:
+            best = _mixed(best, moving)
     return _placement(best, view, origin, own, (verdict, speed), params)
 
 

@@ -50,6 +50,13 @@ class Sightings:
     time_s: Array
     camera: CameraModel
 
+    def part(self, piece: slice) -> Sightings:
+        """Some of the observations, with the times they have in the whole."""
+        return Sightings(
+            self.edges[piece], self.sigma[piece], self.east_m[piece], self.north_m[piece], self.yaw_rad[piece],
+            self.time_s[piece], self.camera,
+        )  # fmt: skip
+
     def outline(self, hypotheses: Array, corners: Array, shape: ObjectClass) -> Array:
         """Boxes (B, F, 4) in normalised coordinates that hypotheses (B, 11) would show; `corners` from `template`."""
         yaw = hypotheses[:, YAW, None]

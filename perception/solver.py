@@ -58,6 +58,8 @@ def fit(
         weight = np.minimum(1.0, HUBER / np.maximum(np.abs(values[0]), 1e-12))
         hessian = (jacobian * weight[:, None]).T @ jacobian + np.diag(1.0 / sigma**2)
         gradient = jacobian.T @ (weight * values[0]) + (now[free] - mean) / sigma**2
+        if 0.5 * gradient @ np.linalg.solve(hessian, gradient) < 1e-5:
+            break
         tries = np.repeat(now[None], 4, axis=0)
         dampings = damping * np.array([0.1, 1.0, 10.0, 1000.0])
         for row, value in enumerate(dampings):
@@ -65,7 +67,11 @@ def fit(
         new_data, costs = total(tries)
         best = int(np.argmin(costs))
         if not costs[best] < cost[0]:
-            break
+            # The outline has corners: where the model misleads, only a much shorter step helps.
+            if damping > 1e3:
+                break
+            damping *= 1e3
+            continue
         gain = float(cost[0] - costs[best])
         now, cost, data, damping = (
             tries[best],
