@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
+import warnings
 from pathlib import Path
 
 from models.errors import TrainingSetupError
@@ -41,7 +42,9 @@ def export_onnx(recipe: Recipe, checkpoint: Path, out: Path) -> str:
         network.pt_path = str(Path(folder) / f"{recipe.name}.pt")
         model.model = network
         model.ckpt = {"model": network}
-        made = model.export(format="onnx", imgsz=[height, width], simplify=True, dynamic=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the tracer warns of every branch on a shape; the input size is fixed
+            made = model.export(format="onnx", imgsz=[height, width], simplify=True, dynamic=False)
         _clean_metadata(Path(made))
         out.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(made, out)
