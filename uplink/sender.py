@@ -45,6 +45,7 @@ class Sender:
         self._not_before_ns = 0
         self._next_beat_ns = 0
         self._stepped_back: set[int | str] = set()
+        self._tried_blobs: set[str] = set()
         self._digest_tries: Counter[str] = Counter()
         self._refused_in_row: set[str] = set()
         self.counts: Counter[RetryClass] = Counter()
@@ -76,11 +77,14 @@ class Sender:
         return classify(reply, {"uid": event.key, "digest": event.digest})
 
     def _deliver_blob(self, blob: BlobItem) -> Outcome:
-        held = self._transport.has_blob(self._store.device, blob)
-        if held.status == 200:
-            return Outcome(RetryClass.OK, "already there", 200, receipt={})
-        if held.status != 404:
-            return classify(held, {"sha256": blob.sha256})
+        # Asking first pays only when an earlier try may have arrived; the first time it would cost a round trip.
+        if blob.sha256 in self._tried_blobs:
+            held = self._transport.has_blob(self._store.device, blob)
+            if held.status == 200:
+                return Outcome(RetryClass.OK, "already there", 200, receipt={})
+            if held.status != 404:
+                return classify(held, {"sha256": blob.sha256})
+        self._tried_blobs.add(blob.sha256)
         try:
             reply = self._transport.put_blob(self._store.device, blob)
         except FileNotFoundError:
@@ -102,6 +106,7 @@ class Sender:
             self._outbox.ack_event(item.seq, outcome.receipt or {"gone": outcome.reason}, status)
         else:
             self._outbox.ack_blob(item.sha256, status)
+            self._tried_blobs.discard(item.sha256)
         self._failures = 0
         self._refused_in_row.clear()
 
