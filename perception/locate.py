@@ -1,14 +1,14 @@
-"""A track placed on the ground: one joint fit per track on bearings, ground plane and class size, with its covariance.
+"""A track placed on the ground: one joint fit on bearings, ground plane and class size, with its covariance.
 
-Method: geolocation.md sections 1.3 and 8D-E. Never an average of single-frame projections. The covariance returned is the
-object's own part; the GNSS error common to the pass is added by whoever needs the total.
+Method: geolocation.md sections 1.3 and 8D-E. Never an average of single-frame projections. The covariance returned is
+the object's own part; the GNSS error common to the pass is added by whoever needs the total.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,10 +23,14 @@ from perception.types import Observation, Verdict
 
 @dataclass(frozen=True, slots=True)
 class LocateParams:
-    """Tuning of localisation; sigmas are 1 sigma."""
+    """Tuning of localisation; sigmas are 1 sigma. Frames rarer than `aimed_period_s` were aimed one by one, by hand."""
 
     most_observations: int = 16
     correlation_time_s: float = 0.2
+    jitter_deg: float = 0.15
+    aimed_jitter_deg: float = 3.0
+    aimed_period_s: float = 0.5
+    pose_fading_s: float = 10.0
     mount_sigma_deg: float = 0.5
     guessed_mount_sigma_deg: float = 2.0
     base_m: float = 0.05
@@ -62,7 +66,7 @@ class MountBias:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Placement:
-    """Where a track is: footprint centre, own covariance (2, 2) east/north m2, verdict, size, mount bias seen on the way."""
+    """Where a track is: footprint centre, own covariance (2, 2) east/north m2, verdict, size, mount bias it saw."""
 
     lat_deg: float
     lon_deg: float
@@ -89,15 +93,20 @@ def _chosen(observations: Sequence[Observation], most: int) -> list[int]:
     return sorted(large | spread)
 
 
-def _first_guess(view: solid.Sightings, shape: ObjectClass, observations: Sequence[Observation]) -> tuple[Array, int]:
-    """Start position (2,) east/north and the index of the frame that gave it: the nearest usable ground contact."""
+def _first_guess(
+    view: solid.Sightings, shape: ObjectClass, observations: Sequence[Observation], by_size: bool = False
+) -> tuple[Array, int]:
+    """Start position (2,) east/north and the index of the frame that gave it: the nearest usable ground contact.
+
+    `by_size`: the horizon is not known well enough for a ground contact, so range comes from the class's height.
+    """
     camera = view.camera
     best, best_range, best_ray = -1, math.inf, np.array([1.0, 0.0])
     for index, observation in enumerate(observations):
         x1, y1, x2, y2 = observation.xyxy
         ground = camera.ground_point(np.array([[(x1 + x2) / 2 - 0.5, y2 - 0.5]]))[0]
         bearing = camera.ground_point(np.array([[(x1 + x2) / 2 - 0.5, camera.height - 1.0]]))[0]
-        distance = float(np.hypot(*ground)) if shape.on_ground and observation.edges[3] else math.nan
+        distance = float(np.hypot(*ground)) if shape.on_ground and observation.edges[3] and not by_size else math.nan
         if not distance < 80.0:
             tall = shape.size_m[2] or max(y2 - y1, 4.0) / camera.fy * 10.0
             distance = camera.fy * tall / max(y2 - y1, 4.0)
@@ -162,6 +171,23 @@ def _prior(shape: ObjectClass, params: LocateParams, bias: MountBias, heading_si
     return mean, sigma
 
 
+def _shaken(
+    view: solid.Sightings, guess: Array, own: Array, span_s: float, aimed: bool, params: LocateParams
+) -> solid.Sightings:
+    """The sightings with what moves whole boxes: attitude jitter, and pose noise that does not last the whole track.
+
+    The part of the pose's own error that lasts is common to the track's frames and goes to the covariance instead.
+    """
+    fading = 1.0 - math.exp(-span_s / params.pose_fading_s)
+    place_m = math.sqrt(max(float(np.trace(own[:2, :2])) / 2, 0.0) * fading)
+    turn = math.sqrt(max(float(own[2, 2]), 0.0) * fading)
+    jitter = math.radians(params.aimed_jitter_deg if aimed else params.jitter_deg)
+    ranges = np.maximum(np.hypot(guess[0] - view.east_m, guess[1] - view.north_m), 2.0)
+    across = np.sqrt((place_m / ranges) ** 2 + turn**2 + (jitter**2 if aimed else 0.0))
+    upright = np.hypot(place_m * view.camera.z_m / ranges**2, jitter)
+    return replace(view, shake=np.column_stack([across, upright]))
+
+
 def _verdict(static: Fit, moving: Fit, params: LocateParams) -> tuple[Verdict, float]:
     """Compare the two motion hypotheses; returns the verdict and the speed (m/s) of the likelier one."""
     ratio = static.log_evidence - moving.log_evidence
@@ -194,17 +220,20 @@ def place(
     # Errors that fade as exp(-t / tau) leave one independent measurement every 2 tau.
     correlation = math.sqrt(max(1.0, 2.0 * rate * params.correlation_time_s))
     view = solid.sightings(observations, poses, places, camera, correlation)
-    guess, nearest = _first_guess(view, shape, observations)
+    aimed = rate > 0 and 1.0 / rate > params.aimed_period_s and camera.guessed
+    guess, nearest = _first_guess(view, shape, observations, by_size=aimed and not shape.flat)
     own = np.mean([p.cov_own for p in poses], axis=0)
+    view = _shaken(view, guess, own, 0.0 if len(poses) == 1 else span_s, aimed, params)
     mean, sigma = _prior(shape, params, bias, math.sqrt(max(float(own[2, 2]), 0.0)))
     mean[:2] = guess
     mean[solid.YAW] = view.yaw_rad[nearest]
     corners = solid.template(shape)
-    weight = 1.0 / view.sigma
+    whitening = view.whitening()
 
     def residuals(hypotheses: Array) -> Array:
-        gap = (view.outline(hypotheses, corners, shape) - view.edges) * weight
-        return gap.reshape(len(hypotheses), -1)
+        gap = view.outline(hypotheses, corners, shape) - view.edges
+        white: Array = np.einsum("fij,bfj->bfi", whitening, gap)
+        return white.reshape(len(hypotheses), -1)
 
     best = fit(residuals, mean.copy(), mean, sigma)
     verdict, speed = Verdict.STATIC, 0.0

@@ -1,4 +1,4 @@
-"""The whole flow within the car: events in, outputs out. No clock, file, thread or network; "now" is the event's stamp."""
+"""The whole flow within the car: events in, outputs out. No clock, file or network; "now" is the event's stamp."""
 
 from __future__ import annotations
 
@@ -81,7 +81,8 @@ class Pipeline:
         self._setup = setup
         p = setup.params
         self._ego = EgoFilter(p.ego)
-        self._trackers = {n: Tracker(c, dict(setup.thresholds), p.tracker) for n, c in setup.cameras.items()}
+        heights = {name: shape.size_m[2] for name, shape in setup.catalogue.classes.items()}
+        self._trackers = {n: Tracker(c, dict(setup.thresholds), p.tracker, heights) for n, c in setup.cameras.items()}
         self._bias = {n: MountBias.unknown(c, p.locate) for n, c in setup.cameras.items()}
         self._rules = Rules(setup.catalogue, setup.atlas, p.rules)
         self._surveyor = Surveyor(

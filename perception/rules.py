@@ -177,10 +177,10 @@ class Rules:
             where = f"in parking bay {bays[0][1].id}" if bay >= 0.5 else "no zone here forbids it"
             return Finding(Decision.REFUSE, f"parked legally: {where}")
         chance, zone = forbidding[0]
-        if bay > chance:
-            return Finding(
-                Decision.REFUSE, f"parked legally: in bay {bays[0][1].id} (p {bay:.2f} over {zone.id} p {chance:.2f})"
-            )
+        # Bays are often drawn inside the zone that forbids the rest of the street: where a bay is, it wins.
+        chance = min(chance, 1.0 - bay)
+        if chance < self._params.zone_possible:
+            return Finding(Decision.REFUSE, f"parked legally: in bay {bays[0][1].id} (p {bay:.2f}) of {zone.id}")
         made = RESTRICTED[zone.kind]
         dwell = zone.dwell_s if zone.dwell_s is not None else self.atlas.default_dwell_s
         if landmark.verdict is Verdict.UNKNOWN:

@@ -38,12 +38,14 @@ def template(shape: ObjectClass) -> Array:
 class Sightings:
     """Observations of one object with the poses they were made from, in a local east/north frame (metres).
 
-    `edges` (F, 4) are left, top, right, bottom in normalised image coordinates, `sigma` (F, 4) likewise (inf: unusable).
-    `east_m, north_m, yaw_rad` (F,) describe the vehicle; yaw is counter-clockwise from east. `time_s` (F,) from the middle.
+    `edges` (F, 4) are left, top, right, bottom in normalised image coordinates, `sigma` (F, 4) too (inf: unusable).
+    `shake` (F, 2) is 1 sigma of what moves a whole box across and up: attitude jitter and the pose's own noise.
+    `east_m, north_m, yaw_rad` (F,) describe the vehicle, yaw counter-clockwise from east; `time_s` (F,) is from the middle.
     """
 
     edges: Array
     sigma: Array
+    shake: Array
     east_m: Array
     north_m: Array
     yaw_rad: Array
@@ -53,9 +55,27 @@ class Sightings:
     def part(self, piece: slice) -> Sightings:
         """Some of the observations, with the times they have in the whole."""
         return Sightings(
-            self.edges[piece], self.sigma[piece], self.east_m[piece], self.north_m[piece], self.yaw_rad[piece],
-            self.time_s[piece], self.camera,
+            self.edges[piece], self.sigma[piece], self.shake[piece], self.east_m[piece], self.north_m[piece],
+            self.yaw_rad[piece], self.time_s[piece], self.camera,
         )  # fmt: skip
+
+    def whitening(self) -> Array:
+        """Matrices (F, 4, 4) that turn edge gaps into independent unit-variance residuals.
+
+        Where both edges of a direction are usable, the gap splits into a shift, which shake blurs, and a size, which
+        it does not: a hand-held picture still tells the range of a car.
+        """
+        out = np.zeros((len(self.sigma), 4, 4))
+        for axis in (0, 1):
+            low, high, shake = self.sigma[:, axis], self.sigma[:, axis + 2], self.shake[:, axis]
+            both = np.isfinite(low) & np.isfinite(high)
+            for edge, sigma in ((axis, low), (axis + 2, high)):
+                out[:, edge, edge] = np.where(both, 0.0, 1.0 / np.hypot(sigma, shake))
+            middle = np.hypot(np.hypot(low, high) / 2, shake)
+            out[both, axis, axis] = out[both, axis, axis + 2] = 0.5 / middle[both]
+            size = np.hypot(low, high)
+            out[both, axis + 2, axis], out[both, axis + 2, axis + 2] = -1.0 / size[both], 1.0 / size[both]
+        return out
 
     def outline(self, hypotheses: Array, corners: Array, shape: ObjectClass) -> Array:
         """Boxes (B, F, 4) in normalised coordinates that hypotheses (B, 11) would show; `corners` from `template`."""
@@ -95,10 +115,10 @@ def _to_optical(forward: Array, left: Array, up: Array, hypotheses: Array, camer
 def sightings(
     observations: Sequence[Observation], poses: Sequence[Pose], places: Array, camera: CameraModel, correlation: float
 ) -> Sightings:
-    """Collect observations with their poses; `places` (F, 2) are the poses' east/north.
+    """Collect observations with their poses; `places` (F, 2) are the poses' east/north; no shake yet.
 
-    Box noise per edge is hypot(2 px, 5 % of the side, 0.15 degrees of pitch jitter), widened by `correlation` because the
-    errors of neighbouring frames are not independent (geolocation.md, 8B).
+    Box noise per edge is hypot(2 px, 5 % of the side), widened by `correlation` because the errors of neighbouring
+    frames are not independent (geolocation.md, 8B).
     """
     boxes = np.array([o.xyxy for o in observations], dtype=np.float64) - 0.5
     middle_u, middle_v = (boxes[:, 0] + boxes[:, 2]) / 2, (boxes[:, 1] + boxes[:, 3]) / 2
@@ -108,14 +128,13 @@ def sightings(
     bottom = camera.normalise(np.column_stack([middle_u, boxes[:, 3]]))[:, 1]
     sides = np.column_stack([boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]])
     across = np.hypot(2.0, 0.05 * sides[:, 0]) / camera.fx
-    jitter = math.radians(0.15) * camera.fy
-    upright = np.sqrt(4.0 + (0.05 * sides[:, 1]) ** 2 + jitter**2) / camera.fy
+    upright = np.hypot(2.0, 0.05 * sides[:, 1]) / camera.fy
     sigma = correlation * np.column_stack([across, upright, across, upright])
     usable = np.array([o.edges for o in observations], dtype=bool)
     stamps = np.array([o.stamp_ns for o in observations], dtype=np.int64)
     time_s = (stamps - (stamps[0] + stamps[-1]) // 2) * 1e-9
     yaw = np.radians(90.0 - np.array([p.heading_deg for p in poses]))
     return Sightings(
-        np.column_stack([left, top, right, bottom]), np.where(usable, sigma, np.inf), places[:, 0], places[:, 1], yaw,
-        time_s, camera,
+        np.column_stack([left, top, right, bottom]), np.where(usable, sigma, np.inf), np.zeros((len(boxes), 2)),
+        places[:, 0], places[:, 1], yaw, time_s, camera,
     )  # fmt: skip

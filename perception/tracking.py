@@ -23,7 +23,7 @@ _FORBIDDEN = 1e6
 
 @dataclass(frozen=True, slots=True)
 class TrackerParams:
-    """Tuning of the tracker."""
+    """Tuning of the tracker. Frames rarer than `slow_period_s` were aimed one by one: each has its own jitter."""
 
     keep_s: float = 1.5
     keep_periods: float = 3.0
@@ -40,6 +40,9 @@ class TrackerParams:
     border_px: float = 3.0
     cut_px: float = 4.0
     most_observations: int = 600
+    look_weight: float = 8.0
+    look_memory: float = 0.7
+    aimed_jitter_deg: float = 3.0
 
 
 @dataclass(slots=True)
@@ -49,6 +52,7 @@ class _Live:
     residual: Array
     pose: Pose
     votes: dict[str, float] = field(default_factory=dict)
+    look: Array | None = None
 
     @property
     def last(self) -> Observation:
@@ -64,10 +68,19 @@ def _centres(xyxy: Array) -> Array:
     return np.column_stack([(xyxy[:, :2] + xyxy[:, 2:]) / 2, np.log(wide)])
 
 
-def warp(boxes: Array, before: Pose, after: Pose, camera: CameraModel) -> Array:
-    """Where boxes (N, 4) of static ground objects go between two poses; boxes at the horizon stay where they are."""
+def warp(boxes: Array, before: Pose, after: Pose, camera: CameraModel, heights_m: Array | None = None) -> Array:
+    """Where boxes (N, 4) of static ground objects go between two poses; boxes at the horizon stay where they are.
+
+    A thing that the car has driven past comes back as NaN: no later box can be it, unless it moves.
+    With `heights_m` (N,) the range comes from the known height (0: unknown) and not from the ground plane, as it must
+    when nobody knows where the horizon is.
+    """
     contact = np.column_stack([(boxes[:, 0] + boxes[:, 2]) / 2, boxes[:, 3]]) - 0.5
     ground = camera.ground_point(contact)
+    if heights_m is not None:
+        ahead = camera.fy * heights_m / np.maximum(boxes[:, 3] - boxes[:, 1], 1.0)
+        aside = -camera.normalise(contact)[:, 0] * ahead
+        ground = np.where((heights_m > 0)[:, None], np.column_stack([ahead, aside]), ground)
     frame = LocalFrame(before.lat_deg, before.lon_deg)
     east, north = frame.to_enu(after.lat_deg, after.lon_deg)
     yaw0, yaw1 = math.radians(90.0 - before.heading_deg), math.radians(90.0 - after.heading_deg)
@@ -82,8 +95,11 @@ def warp(boxes: Array, before: Pose, after: Pose, camera: CameraModel) -> Array:
     half = (boxes[:, 2] - boxes[:, 0]) / 2 * scale
     tall = (boxes[:, 3] - boxes[:, 1]) * scale
     centre, bottom = moved[:, 0] + 0.5, moved[:, 1] + 0.5
+    if heights_m is not None:
+        bottom = np.where(heights_m > 0, camera.cy + 0.5 + (contact[:, 1] - camera.cy) * scale, bottom)
     new = np.column_stack([centre - half, bottom - tall, centre + half, bottom])
-    return np.where(good[:, None], new, boxes)
+    passed = np.isfinite(ground).all(axis=1) & (depth0 > 0) & (depth <= 0)
+    return np.where(passed[:, None], np.nan, np.where(good[:, None], new, boxes))
 
 
 def usable_edges(
@@ -106,7 +122,15 @@ def usable_edges(
 class Tracker:
     """Follows the boxes of one camera; ids count from 1 per instance."""
 
-    def __init__(self, camera: CameraModel, thresholds: dict[str, float], params: TrackerParams) -> None:
+    def __init__(
+        self,
+        camera: CameraModel,
+        thresholds: dict[str, float],
+        params: TrackerParams,
+        heights_m: dict[str, float] | None = None,
+    ) -> None:
+        """`thresholds`: confidence by class from which a track may start; `heights_m`: known heights by class."""
+        self._heights_m = heights_m or {}
         self._camera = camera
         self._thresholds = thresholds
         self._params = params
@@ -136,7 +160,7 @@ class Tracker:
         free = list(range(len(self._live)))
         for chosen in (strong, known & ~strong):
             rows = [int(row) for row in np.flatnonzero(chosen)]
-            pairs = self._assign(free, rows, predicted, xyxy, names, seen.stamp_ns)
+            pairs = self._assign(free, rows, predicted, seen)
             for track_index, box in pairs:
                 self._extend(self._live[track_index], predicted[track_index], seen, pose, box, edges[box])
                 free.remove(track_index)
@@ -154,6 +178,11 @@ class Tracker:
         self._live.clear()
         return ended
 
+    @property
+    def _aimed(self) -> bool:
+        """Is this a series of photos, each aimed by hand?"""
+        return self._camera.guessed and self._period_s > self._params.slow_period_s
+
     def _keep_ns(self) -> int:
         return int(max(self._params.keep_s, self._params.keep_periods * self._period_s) * 1e9)
 
@@ -168,7 +197,8 @@ class Tracker:
         slow = self._period_s > p.slow_period_s
         hits = p.slow_confirm_hits if slow else p.confirm_hits
         confirmed = len(live.observations) >= hits and span_s >= p.confirm_s
-        return Track(live.id, live.class_name(), tuple(live.observations), confirmed)
+        look = None if live.look is None else live.look.astype(np.float32)
+        return Track(live.id, live.class_name(), tuple(live.observations), confirmed, look)
 
     def _predict(self, pose: Pose, now_ns: int) -> Array:
         """Predicted boxes (T, 4) of the live tracks."""
@@ -177,22 +207,28 @@ class Tracker:
         for index, live in enumerate(self._live):
             by_pose.setdefault(live.pose.stamp_ns, []).append(index)
         for group in by_pose.values():
-            out[group] = warp(out[group], self._live[group[0]].pose, pose, self._camera)
+            heights = None
+            if self._camera.guessed:
+                heights = np.array([self._heights_m.get(self._live[i].class_name(), 0.0) for i in group])
+            out[group] = warp(out[group], self._live[group[0]].pose, pose, self._camera, heights)
         for index, live in enumerate(self._live):
             out[index] += np.tile(live.residual * ((now_ns - live.last.stamp_ns) * 1e-9), 2)
         return out
 
-    def _assign(
-        self, free: list[int], rows: list[int], predicted: Array, xyxy: Array, names: list[str], now_ns: int
-    ) -> list[tuple[int, int]]:
+    def _assign(self, free: list[int], rows: list[int], predicted: Array, seen: Seen) -> list[tuple[int, int]]:
+        """Pairs (track, box) of least total cost within the gate."""
         if not free or not rows:
             return []
         p = self._params
-        a, b = _centres(predicted[free])[:, None, :], _centres(xyxy[rows])[None, :, :]
+        names, looks = seen.detections.names(), seen.detections.appearance
+        a = _centres(predicted[free])[:, None, :]
+        b = _centres(seen.detections.xyxy[rows].astype(np.float64))[None, :, :]
         size = np.exp((a[..., 2] + a[..., 3]) / 2)
-        gaps_s = np.array([(now_ns - self._live[index].last.stamp_ns) * 1e-9 for index in free])
+        gaps_s = np.array([(seen.stamp_ns - self._live[index].last.stamp_ns) * 1e-9 for index in free])
         wider = 1.0 + np.minimum(gaps_s, 3.0)[:, None]
         sigma = np.maximum(p.centre_floor_px, p.centre_sigma * size) * wider
+        if self._aimed:
+            sigma = np.hypot(sigma, math.radians(p.aimed_jitter_deg) * self._camera.fx)
         cost = ((a[..., 0] - b[..., 0]) ** 2 + (a[..., 1] - b[..., 1]) ** 2) / sigma**2
         # A box cut by the border shrinks without moving nearer or farther, so size counts less than place.
         size_gap = ((a[..., 2:] - b[..., 2:]) ** 2).sum(axis=-1)
@@ -200,7 +236,11 @@ class Tracker:
         for row, index in enumerate(free):
             name = self._live[index].class_name()
             cost[row] += [0.0 if names[box] == name else p.class_penalty for box in rows]
-        bounded = np.where(cost > p.gate, _FORBIDDEN, cost)
+            known = self._live[index].look
+            if known is not None and looks is not None:
+                # Squared Hellinger distance of the colour histograms: 0 the same, 1 nothing in common.
+                cost[row] += p.look_weight * (1.0 - np.sqrt(known * looks[rows]).sum(axis=1))
+        bounded = np.where(cost <= p.gate, cost, _FORBIDDEN)
         left, right = linear_sum_assignment(bounded)
         return [(free[i], rows[j]) for i, j in zip(left, right, strict=True) if bounded[i, j] < _FORBIDDEN]
 
@@ -212,12 +252,16 @@ class Tracker:
         if live.observations:
             gap = max((seen.stamp_ns - live.last.stamp_ns) * 1e-9, 1e-3)
             error = ((xyxy[:2] + xyxy[2:]) - (predicted[:2] + predicted[2:])) / 2
-            if all(edges):
+            if all(edges) and not self._aimed:
                 live.residual = live.residual + self._params.residual_gain * error / gap
             live.residual = live.residual * math.exp(-gap / 2.0)
         name = boxes.class_names[boxes.class_id[box]]
         confidence = float(boxes.confidence[box])
         live.votes[name] = live.votes.get(name, 0.0) + confidence
+        if boxes.appearance is not None:
+            new = boxes.appearance[box].astype(np.float64)
+            keep = self._params.look_memory
+            live.look = new if live.look is None else keep * live.look + (1.0 - keep) * new
         x1, y1, x2, y2 = (float(v) for v in xyxy)
         live.observations.append(
             Observation(

@@ -1,4 +1,4 @@
-"""One window of a drive: closed tracks become landmarks, fragments of one thing become one, and all make a PassRecord."""
+"""One window of a drive: tracks become landmarks, fragments of one thing become one, and all make a PassRecord."""
 
 from __future__ import annotations
 
@@ -20,13 +20,17 @@ from perception.types import Landmark, Observation, PassRecord, Picture, Track, 
 
 @dataclass(frozen=True, slots=True)
 class WindowParams:
-    """Where a window is cut, and when two landmarks of one window are one thing."""
+    """Where a window is cut, and when two landmarks of one window are one thing.
+
+    `other_look`: squared Hellinger distance of two colour histograms above which two things are not one.
+    """
 
     length_m: float = 250.0
     length_s: float = 120.0
     same_gate: float = 9.2
     same_floor_m2: float = 0.15
     same_iou: float = 0.5
+    other_look: float = 0.6
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,7 +69,8 @@ class Surveyor:
         confidence = float(np.mean(sorted((o.confidence for o in own), reverse=True)[:5]))
         existence = track_existence(observations, self.thresholds.get(track.class_name, 0.3), self.existence)
         landmark = Landmark(
-            f"{pass_id}/{observations[0].camera}/{track.id}", pass_id, track.id, observations[0].camera, track.class_name, confidence,
+            f"{pass_id}/{observations[0].camera}/{track.id}", pass_id, track.id, observations[0].camera,
+            track.class_name, confidence,
             placed.lat_deg, placed.lon_deg, placed.cov_own_m2, placed.verdict, placed.speed_mps, placed.heading_deg,
             placed.extent_m, observations[0].stamp_ns, observations[-1].stamp_ns, poses[0].utc_ns, poses[-1].utc_ns,
             len(observations), placed.closest_range_m, placed.coarse, existence,
@@ -83,7 +88,7 @@ def _overlap(a: Track, b: Track) -> float | None:
 
 
 def same_thing(a: Closed, b: Closed, catalogue: Catalogue, params: WindowParams) -> bool:
-    """Are two tracks of one window one object? Fragments share no frame; double detections overlap in those they share."""
+    """Are two tracks of one window one object? Fragments share no frame; double detections overlap where they do."""
     if Verdict.MOVING in (a.landmark.verdict, b.landmark.verdict):
         return False
     overlap = _overlap(a.track, b.track)
@@ -93,6 +98,9 @@ def same_thing(a: Closed, b: Closed, catalogue: Catalogue, params: WindowParams)
     alike = catalogue.identity_of(x.name) == catalogue.identity_of(y.name) or (x.kind is not None and x.kind == y.kind)
     if overlap is None and not alike:
         return False
+    if a.track.appearance is not None and b.track.appearance is not None:
+        if 1.0 - float(np.sqrt(a.track.appearance * b.track.appearance).sum()) > params.other_look:
+            return False
     frame = LocalFrame(a.landmark.lat_deg, a.landmark.lon_deg)
     gap = np.array(frame.to_enu(b.landmark.lat_deg, b.landmark.lon_deg))
     total = a.landmark.cov_own_m2 + b.landmark.cov_own_m2 + params.same_floor_m2 * np.eye(2)
@@ -128,7 +136,7 @@ class Window:
         return self.driven_m >= params.length_m or (pose.stamp_ns - self.start.stamp_ns) * 1e-9 >= params.length_s
 
     def stitch(self, surveyor: Surveyor, bias: Mapping[str, MountBias], params: WindowParams) -> list[TrackEnded]:
-        """Join what is one thing, refit it from all observations; returns the ends of the tracks that went into others."""
+        """Join what is one thing, refit it from all observations; returns the ends of tracks that went into others."""
         merged: list[TrackEnded] = []
         kept: list[Closed] = []
         for new in sorted(self.closed, key=lambda c: (-c.landmark.looks, c.track.id)):

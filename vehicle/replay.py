@@ -13,9 +13,12 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from gnss.atlas import Atlas
 from gnss.clock import SystemClock, stopwatch
 from perception.errors import SetupError
+from perception.events import EventOrder
 from perception.types import LISTED_STATES, Case, CaseState, Output, TrackEnded
 from replays.drive import Drive, open_drive
 from replays.run_folder import RunWriter
@@ -173,7 +176,14 @@ def _session(
     vehicle = drive.meta.vehicle
     writer.start_drive(drive.meta.name, vehicle)
     pipeline = kit.pipeline(vehicle, drive.meta.name, drive.cameras, atlas)
-    return Session(pipeline, store, kit.detector, kit.redactor(), stages, (writer.take,))
+    order = EventOrder(lateness_s(drive))
+    return Session(pipeline, store, kit.detector, kit.redactor(), stages, (writer.take,), order=order)
+
+
+def lateness_s(drive: Drive) -> float:
+    """How late an event may come: the redactor holds three frames, and photos may be seconds apart."""
+    longest_ns = max(int(np.diff(m.stamp_ns).max(initial=0)) for m in drive.members.values())
+    return max(1.0, 4e-9 * longest_ns)
 
 
 def _notices(drives: Sequence[Drive], kit: Equipment) -> list[str]:

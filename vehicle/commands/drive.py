@@ -45,10 +45,10 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def handle_info(arguments: argparse.Namespace) -> int:
     """Print the facts of a drive."""
-    from replays.info import drive_info, info_text
+    from replays.drive_info import drive_info, info_rows, info_text
 
     info = drive_info(open_drive(arguments.drive))
-    print_json(info) if arguments.json else print(info_text(info))
+    print_json(info) if arguments.json else print(info_text(info_rows(info)))
     return 0
 
 
