@@ -175,7 +175,7 @@ def _session(
 ) -> Session:
     vehicle = drive.meta.vehicle
     writer.start_drive(drive.meta.name, vehicle)
-    pipeline = kit.pipeline(vehicle, drive.meta.name, drive.cameras, atlas)
+    pipeline = kit.pipeline(vehicle, drive.meta.name, drive.cameras, atlas, drive.meta.antenna_m)
     order = EventOrder(lateness_s(drive))
     return Session(pipeline, store, kit.detector, kit.redactor(), stages, (writer.take,), order=order)
 

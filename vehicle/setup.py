@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gnss.atlas import Atlas, load_atlas
@@ -32,10 +32,21 @@ class Equipment:
         file = city or self.config.city
         return Atlas.empty() if file is None else load_atlas(file)
 
-    def pipeline(self, vehicle: str, drive: str, cameras: Mapping[str, CameraModel], atlas: Atlas) -> Pipeline:
-        """A fresh pipeline for one drive."""
+    def pipeline(
+        self,
+        vehicle: str,
+        drive: str,
+        cameras: Mapping[str, CameraModel],
+        atlas: Atlas,
+        antenna_m: tuple[float, float, float] | None = None,
+    ) -> Pipeline:
+        """A fresh pipeline for one drive; `antenna_m` (forward, left, up) is the drive's own lever arm, if it says one."""
         thresholds = {n: t for n, t in self.card.thresholds().items() if n in self.catalogue.classes}
-        return Pipeline(PipelineSetup(vehicle, drive, cameras, self.catalogue, atlas, thresholds, self.config.params))
+        params = self.config.params
+        if antenna_m is not None:
+            ego = replace(params.ego, antenna_x_m=antenna_m[0], antenna_y_m=antenna_m[1])
+            params = replace(params, ego=ego)
+        return Pipeline(PipelineSetup(vehicle, drive, cameras, self.catalogue, atlas, thresholds, params))
 
     def redactor(self) -> Redactor:
         """A fresh redactor; one that cannot protect anybody lets no picture through."""
