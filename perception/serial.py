@@ -23,7 +23,7 @@ from perception.types import (
     Picture,
 )
 
-_DIGITS = {"_deg": 8, "_m": 3, "_m2": 6, "_mps": 3, "_s": 3}
+_DIGITS = {"coordinates": 8, "_deg": 8, "_m": 3, "_m2": 6, "_mps": 3, "_s": 3}
 DATUM = "WGS-84"
 
 

@@ -40,7 +40,7 @@ class Equipment:
         atlas: Atlas,
         antenna_m: tuple[float, float, float] | None = None,
     ) -> Pipeline:
-        """A fresh pipeline for one drive; `antenna_m` (forward, left, up) is the drive's own lever arm, if it says one."""
+        """A fresh pipeline for one drive; `antenna_m` (forward, left, up): its own lever arm, if it has one."""
         thresholds = {n: t for n, t in self.card.thresholds().items() if n in self.catalogue.classes}
         params = self.config.params
         if antenna_m is not None:
