@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(chosen: argparse.Namespace) -> None:
     if chosen.command == "prepare":
-        made = commands.prepare_data(chosen.recipe, chosen.out, chosen.weights, chosen.photos, chosen.renders)
+        made = commands.prepare_data(chosen.recipe, chosen.data, chosen.out, chosen.weights, chosen.source)
         print(json.dumps(made.as_dict(), indent=1))
     elif chosen.command == "train":
         commands.require_train_extra()
@@ -53,9 +53,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _prepare(command: argparse.ArgumentParser) -> None:
     command.add_argument("--out", type=Path, required=True, help="folder of the index")
-    command.add_argument("--weights", type=Path, help="YOLOv5n COCO state dict, the teacher of photos")
-    command.add_argument("--photos", type=Path, help="data set whose file names start with their source")
-    command.add_argument("--renders", type=Path, help="rendered data set")
+    command.add_argument("--data", type=Path, required=True, help="folder with images/, labels/ and data.yaml")
+    command.add_argument("--source", help="the one source of all pictures; else file names start with theirs")
+    command.add_argument("--weights", type=Path, help="YOLOv5n COCO state dict: the teacher of photos")
 
 
 def _train(command: argparse.ArgumentParser) -> None:

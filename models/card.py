@@ -13,6 +13,7 @@ from models.export import sha256_of
 from models.recipe import Recipe
 
 DEFAULT_THRESHOLD = 0.30
+_MACHINE = ("resume", "threads")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +97,11 @@ def _licences(recipe: Recipe, facts: CardFacts) -> list[str]:
         ]
     lines += ["", "# In order; each stage starts from the one before. frozen_layers: first layers left as they were."]
     lines += ["[training]", f"command = {_toml(recipe.command)}"]
-    lines += [f"torch_stages = {len(facts.stages)}"]
     for number, stage in enumerate(facts.stages, start=1):
         lines += [
             "",
             f"[training.stage_{number}]",
-            *(f"{key} = {_toml(value)}" for key, value in sorted(stage.items())),
+            *(f"{key} = {_toml(value)}" for key, value in sorted(stage.items()) if key not in _MACHINE),
         ]
     return lines
 

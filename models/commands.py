@@ -18,10 +18,10 @@ from models.dataset import read_indices
 from models.errors import TrainingSetupError
 from models.evaluate import Scores, best_thresholds, evaluate
 from models.predictor import Predictor
+from models.prepare import Prepared, prepare
 from models.recipe import load_recipe
 
 if TYPE_CHECKING:
-    from models.prepare import Prepared
     from models.train import TrainParams
 
 LOG = logging.getLogger(__name__)
@@ -45,12 +45,18 @@ class Evaluation:
         return {"sets": sets, "thresholds": self.thresholds, "card": None if self.card is None else str(self.card)}
 
 
-def prepare_data(recipe: Path, out: Path, weights: Path | None, photos: Path | None, renders: Path | None) -> Prepared:
-    """`qiji model prepare`: write the index of photos (with teacher labels) or renders to `out`."""
-    require_train_extra()
-    from models.prepare import prepare
+def prepare_data(recipe: Path, data: Path, out: Path, weights: Path | None, only: str | None) -> Prepared:
+    """`qiji model prepare`: write the index of data set `data` to `out`; `weights` are the teacher's.
 
-    return prepare(load_recipe(recipe), out, weights, photos, renders)
+    only: name of the one source that all pictures belong to (renders); None: file names start with their source.
+    """
+    teacher = None
+    if weights is not None:
+        require_train_extra()
+        from models.teacher import Teacher
+
+        teacher = Teacher(weights, load_recipe(recipe).teacher_long_side)
+    return prepare(load_recipe(recipe), data, out, teacher, only)
 
 
 def train_model(recipe: Path, params: TrainParams) -> Path:
@@ -62,15 +68,11 @@ def train_model(recipe: Path, params: TrainParams) -> Path:
 
 
 def export_model(recipe: Path, checkpoint: Path, out: Path) -> str:
-    """`qiji model export`: writes the ONNX file and, beside it, `stages.json` for the card; returns the sha256."""
+    """`qiji model export`: writes the ONNX file and returns its sha256."""
     require_train_extra()
     from models.export import export_onnx
-    from models.network import read_checkpoint
 
-    digest = export_onnx(load_recipe(recipe), checkpoint, out)
-    stages = read_checkpoint(checkpoint).get("stages", [])
-    out.with_suffix(".stages.json").write_text(json.dumps(stages, indent=1) + "\n", encoding="utf-8")
-    return digest
+    return export_onnx(load_recipe(recipe), checkpoint, out)
 
 
 def evaluate_model(
@@ -84,12 +86,11 @@ def evaluate_model(
     pictures = read_indices(prepared, "val", plan.classes)
     if not pictures:
         raise TrainingSetupError("no validation pictures in the prepared folders", remedy="prepare at least one source")
-    scores = evaluate(Predictor(onnx, threads), pictures, plan)
+    predictor = Predictor(onnx, threads)
+    scores = evaluate(predictor, pictures, plan)
     thresholds = best_thresholds(scores, plan.classes, DEFAULT_THRESHOLD)
     if card is not None:
-        stages_file = onnx.with_suffix(".stages.json")
-        stages = json.loads(stages_file.read_text(encoding="utf-8")) if stages_file.is_file() else []
-        facts = CardFacts(onnx, thresholds, scores, _picture_counts(prepared), stages)
+        facts = CardFacts(onnx, thresholds, scores, _picture_counts(prepared), predictor.stages)
         write_card(plan, facts, card)
     return Evaluation(scores, thresholds, card)
 

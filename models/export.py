@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import tempfile
 import warnings
 from pathlib import Path
+from typing import Any
 
 from models.errors import TrainingSetupError
 from models.network import build_network, install_torchvision_shim, read_checkpoint
+from models.predictor import STAGES_KEY
 from models.recipe import Recipe
 
 
@@ -45,7 +48,7 @@ def export_onnx(recipe: Recipe, checkpoint: Path, out: Path) -> str:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the tracer warns of every branch on a shape; the input size is fixed
             made = model.export(format="onnx", imgsz=[height, width], simplify=True, dynamic=False)
-        _clean_metadata(Path(made))
+        _set_metadata(Path(made), saved.get("stages", []))
         out.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(made, out)
     return sha256_of(out)
@@ -56,8 +59,8 @@ def sha256_of(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _clean_metadata(path: Path) -> None:
-    """Drop the export's date and arguments, so that the same weights give the same bytes."""
+def _set_metadata(path: Path, stages: list[dict[str, Any]]) -> None:
+    """Drop the export's date and arguments, so that the same weights give the same bytes; add the training stages."""
     import onnx
 
     model = onnx.load(path)
@@ -65,4 +68,5 @@ def _clean_metadata(path: Path) -> None:
     del model.metadata_props[:]
     for key, value in kept:
         model.metadata_props.add(key=key, value=value)
+    model.metadata_props.add(key=STAGES_KEY, value=json.dumps(stages))
     onnx.save(model, path)

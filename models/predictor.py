@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -14,10 +16,14 @@ from perception.types import Image
 
 FLOOR = 0.003
 EVALUATION_NMS_IOU = 0.6
+STAGES_KEY = "qiji_stages"
 
 
 class Predictor:
-    """An ultralytics-head ONNX file with centred letterbox, RGB 0..1; boxes come back in picture pixels."""
+    """An ultralytics-head ONNX file with centred letterbox, RGB 0..1; boxes come back in picture pixels.
+
+    `stages` is what the export wrote about the training, empty for a file of other origin.
+    """
 
     def __init__(self, onnx: Path, threads: int = 2, floor: float = FLOOR) -> None:
         if not onnx.is_file():
@@ -28,6 +34,8 @@ class Predictor:
         inlet = self._session.get_inputs()[0]
         self._input = inlet.name
         self.input_wh = (int(inlet.shape[3]), int(inlet.shape[2]))
+        written = self._session.get_modelmeta().custom_metadata_map.get(STAGES_KEY, "[]")
+        self.stages: list[dict[str, Any]] = json.loads(written)
         self._floor = floor
 
     def __call__(self, image: Image) -> Decoded:

@@ -192,9 +192,9 @@ def _float32(value: Any) -> Any:
 
 
 def _groups(network: Any, weight_decay: float) -> list[dict[str, Any]]:
-    """Weights decay; biases and batch norms do not."""
-    matrices = [p for p in network.parameters() if p.requires_grad and p.ndim > 1]
-    vectors = [p for p in network.parameters() if p.requires_grad and p.ndim <= 1]
+    """Weights decay; biases and batch norms do not. Frozen ones are listed too, so that a resume may change them."""
+    matrices = [p for p in network.parameters() if p.ndim > 1]
+    vectors = [p for p in network.parameters() if p.ndim <= 1]
     return [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
 
 
@@ -233,7 +233,7 @@ def _resume(
 
 def describe(params: TrainParams, epochs: int, pictures: Mapping[str, int]) -> dict[str, Any]:
     """What a stage did, for the model card: plain values, no paths beyond a file's name."""
-    plain = {k: v for k, v in asdict(params).items() if isinstance(v, int | float)}
+    plain = {k: v for k, v in asdict(params).items() if isinstance(v, int | float) and k not in ("resume", "threads")}
     start = params.weights.name if params.weights is not None else "random"
     return {**plain, "start": start, "epochs_done": epochs, "pictures": dict(pictures)}
 
