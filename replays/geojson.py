@@ -1,18 +1,12 @@
-"""GeoJSON members, written line by line and read with an eye on broken ones."""
+"""GeoJSON members, read with an eye on broken ones."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from perception.errors import DriveError
-
-
-def feature_line(feature: Mapping[str, Any]) -> str:
-    """One feature as text with sorted keys. Its properties are rounded already; coordinates keep their 1e-8 deg."""
-    return json.dumps(feature, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def read_features(file: Path) -> list[dict[str, Any]]:

@@ -21,7 +21,6 @@ from perception.types import (
     TrackEnded,
 )
 from replays.atomic import drop_folder, move_folder, part_folder, refuse_foreign
-from replays.geojson import feature_line
 from replays.report import ReportFacts, write_report
 
 MARKER = "ledger.json"
@@ -132,7 +131,7 @@ class RunWriter:
 
     def _feature(self, stream: TextIO, feature: Mapping[str, Any]) -> None:
         stream.write(",\n" if self._separate[id(stream)] else "")
-        stream.write(feature_line(feature))
+        stream.write(canonical_json(feature))
         self._separate[id(stream)] = True
 
     def _take_change(self, change: CaseChange) -> None:
@@ -220,5 +219,5 @@ def _entry(drive: str, ended: TrackEnded) -> dict[str, Any]:
 def _collection(cases: Iterable[Case]) -> str:
     """Cases by id; merged ones live on as aliases, rejected ones are the platform's verdict: neither is listed."""
     listed = [case for case in cases if case.state not in (CaseState.MERGED, CaseState.REJECTED)]
-    features = [feature_line(case_feature(case)) for case in sorted(listed, key=lambda case: case.id)]
+    features = [canonical_json(case_feature(case)) for case in sorted(listed, key=lambda case: case.id)]
     return _COLLECTION_HEAD + ",\n".join(features) + _COLLECTION_TAIL
