@@ -296,7 +296,7 @@ def _misses(
     """Looks that did not find a known thing: existence falls only when the place was clearly seen, once per approach."""
     changes: list[CaseChange] = []
     field, offset = ViewField.of(record.views), alignment.offset
-    for case in cases if record.views else ():
+    for case in cases:
         if case.state not in ACTIVE_STATES | {CaseState.CANDIDATE} or work.same_approach(case):
             continue
         shape = work.rules.catalogue.classes[case.class_name]

@@ -29,7 +29,7 @@ class ExistenceParams:
     birth: float = 0.25
     group_s: float = 0.4
     most_group_ratio: float = 6.0
-    correlated_groups: float = 2.5
+    correlated_groups: float = 3.0
     group_pd: float = 0.6
     most_pass_pd: float = 0.95
     false_pass: float = 0.05

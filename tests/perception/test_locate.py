@@ -1,0 +1,171 @@
+"""Placement of tracks in a noisy world: errors, honest covariances, and the static/moving verdict."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import cache
+
+import numpy as np
+import pytest
+
+from perception.locate import LocateParams, MountBias, Placement, place
+from perception.tracking import usable_edges
+from perception.types import Observation, Seen, Verdict
+from tests.builders import CATALOGUE, FRONT, Noise, Thing, World, enu, make_pose
+
+PARAMS = LocateParams()
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One thing beside, before or against a car that drives north at `ego_mps`."""
+
+    class_name: str
+    east_m: float
+    north_m: float
+    speed_mps: float = 0.0
+    heading_deg: float = 0.0
+    base_m: float = 0.0
+    ego_mps: float = 7.0
+    nearest_m: float = 0.0
+
+
+PARKED = Scene("car", 3.3, 35.0)
+HOLE = Scene("pothole", 1.0, 35.0)
+HEAP = Scene("garbage", 5.0, 35.0)
+PAVEMENT_HEAP = Scene("garbage", 5.0, 35.0, base_m=0.15)
+PAVEMENT_CAR = Scene("car", 3.3, 35.0, base_m=0.15)
+AHEAD = Scene("car", 0.0, 14.0, 7.0)
+SLOWER = Scene("car", 0.0, 18.0, 3.0, nearest_m=6.0)
+ONCOMING = Scene("car", -3.3, 80.0, 7.0, 180.0)
+
+
+def _look(scene: Scene, seed: int) -> tuple[Placement, tuple[float, float]] | None:
+    """Place the thing from true poses with a pose error as large as they say; also where it truly was at mid-track."""
+    rng = np.random.default_rng((seed, 77))
+    rel = 1.0 + 0.8 * CATALOGUE.classes[scene.class_name].size_rel_sigma * rng.standard_normal(3)
+    if CATALOGUE.classes[scene.class_name].yaw == "round":
+        rel[1] = rel[0]
+    thing = Thing(
+        "x", scene.class_name, scene.east_m, scene.north_m, scene.heading_deg, scene.speed_mps, scene.base_m,
+        (float(rel[0]), float(rel[1]), float(rel[2])),
+    )  # fmt: skip
+    world = World([thing], seed=seed, length_m=60.0, speed_mps=scene.ego_mps, noise=Noise())
+    shift, turn = 0.1 * rng.standard_normal(2), 0.2 * float(rng.standard_normal())
+    observations, poses = [], []
+    for event in world.events():
+        if not isinstance(event, Seen) or not len(event.detections):
+            continue
+        time_s = event.stamp_ns * 1e-9
+        east, north, _ = world.true_pose(time_s)
+        if not scene.nearest_m < math.dist(thing.place(time_s), (east, north)) < 70.0:
+            continue
+        xyxy = event.detections.xyxy.astype(np.float64)
+        box = tuple(float(v) for v in xyxy[0])
+        edges = usable_edges(xyxy, 1280, 720, 3.0)[0]
+        observations.append(
+            Observation(event.stamp_ns, "front", event.index, (box[0], box[1], box[2], box[3]), 0.8, scene.class_name,
+                        1280, 720, edges)
+        )  # fmt: skip
+        poses.append(make_pose(east + shift[0], north + shift[1], turn, event.stamp_ns, own_m=0.1))
+    if len(observations) < 4:
+        return None
+    placed = place(observations, poses, FRONT, thing.shape, MountBias.unknown(FRONT, PARAMS), PARAMS)
+    return placed, thing.place((observations[0].stamp_ns + observations[-1].stamp_ns) / 2e9)
+
+
+@cache
+def _many(scene: Scene, count: int = 24) -> tuple[tuple[Placement, float, float], ...]:
+    """(placement, error m, normalised squared error per dimension) over seeds."""
+    rows = []
+    for seed in range(count):
+        looked = _look(scene, seed)
+        if looked is not None:
+            gap = np.array(enu(looked[0].lat_deg, looked[0].lon_deg)) - looked[1]
+            nees = float(gap @ np.linalg.solve(looked[0].cov_own_m2, gap)) / 2
+            rows.append((looked[0], float(np.hypot(*gap)), nees))
+    assert len(rows) > 0.8 * count
+    return tuple(rows)
+
+
+@pytest.mark.parametrize(
+    ("scene", "median_m", "p95_m"),
+    [(PARKED, 0.40, 0.9), (HOLE, 0.22, 0.5), (HEAP, 0.35, 0.9), (PAVEMENT_HEAP, 0.45, 1.1), (PAVEMENT_CAR, 0.5, 1.0),
+     (SLOWER, 0.5, 1.1), (AHEAD, 0.8, 1.8)],
+    ids=lambda v: f"{v.class_name}-{v.speed_mps}-{v.base_m}" if isinstance(v, Scene) else None,
+)  # fmt: skip
+def test_errors_against_the_true_way(scene: Scene, median_m: float, p95_m: float) -> None:
+    errors = [error for _, error, _ in _many(scene)]
+    assert np.median(errors) < median_m
+    assert np.quantile(errors, 0.95) < p95_m
+
+
+@pytest.mark.parametrize("scene", [PARKED, HOLE, HEAP, PAVEMENT_HEAP, SLOWER, AHEAD, Scene("pole", 5.5, 35.0)])
+def test_covariances_are_honest(scene: Scene) -> None:
+    nees = [value for _, _, value in _many(scene)]
+    assert 0.4 < np.mean(nees) < 1.6
+    assert np.mean([2 * value < 5.991 for value in nees]) >= 0.8
+
+
+def test_all_static_scenes_together_are_calibrated() -> None:
+    nees = [value for scene in (PARKED, HOLE, HEAP, PAVEMENT_HEAP, PAVEMENT_CAR) for _, _, value in _many(scene)]
+    assert 0.7 < np.mean(nees) < 1.4
+    assert 0.88 <= np.mean([2 * value < 5.991 for value in nees]) <= 0.99
+
+
+@pytest.mark.parametrize("scene", [AHEAD, SLOWER, ONCOMING, Scene("car", 3.3, 25.0, 2.5), Scene("car", 0.0, 10.0, 7.5)])
+def test_a_moving_car_is_never_called_static(scene: Scene) -> None:
+    verdicts = [placed.verdict for placed, _, _ in _many(scene)]
+    assert Verdict.STATIC not in verdicts
+    assert verdicts.count(Verdict.MOVING) > 0.7 * len(verdicts)
+
+
+@pytest.mark.parametrize("scene", [PARKED, Scene("car", -4.0, 35.0, 0.0, 180.0), Scene("car", 3.3, 35.0, ego_mps=5.0)])
+def test_a_parked_car_is_mostly_static_and_hardly_ever_moving(scene: Scene) -> None:
+    verdicts = [placed.verdict for placed, _, _ in _many(scene)]
+    assert verdicts.count(Verdict.STATIC) > 0.6 * len(verdicts)
+    assert verdicts.count(Verdict.MOVING) <= 0.05 * len(verdicts)
+
+
+def test_speed_and_direction_of_a_moving_car() -> None:
+    speeds = [placed.speed_mps for placed, _, _ in _many(AHEAD)]
+    assert np.median(speeds) == pytest.approx(7.0, abs=0.4)
+
+
+def test_far_looks_of_a_parked_car_stay_undecided_with_a_wide_ellipse() -> None:
+    far = _many(replace(PARKED, nearest_m=18.0))
+    assert sum(placed.verdict is Verdict.STATIC for placed, _, _ in far) <= 0.1 * len(far)
+    near = _many(PARKED)
+    assert np.median([np.trace(p.cov_own_m2) for p, _, _ in far]) > 2 * np.median(
+        [np.trace(p.cov_own_m2) for p, _, _ in near]
+    )
+
+
+def test_a_single_far_box_is_coarse() -> None:
+    box = World([], noise=Noise()).project(Thing("x", "garbage", 4.0, 45.0), 0.0)
+    assert box is not None
+    seen = Observation(0, "front", 0, (box[0], box[1], box[2], box[3]), 0.5, "garbage", 1280, 720)
+    placed = place([seen], [make_pose()], FRONT, CATALOGUE.classes["garbage"], MountBias.unknown(FRONT, PARAMS), PARAMS)
+    assert placed.coarse
+    assert placed.closest_range_m == pytest.approx(45.0, rel=0.4)
+
+
+def test_nothing_to_place_is_an_error() -> None:
+    with pytest.raises(ValueError, match="without observations"):
+        place([], [], FRONT, CATALOGUE.classes["car"], MountBias.unknown(FRONT, PARAMS), PARAMS)
+
+
+def test_a_mount_bias_is_found() -> None:
+    still = Noise(0.5, 0.005, 0.0, 0.2, 0.0, 0.0, miss=0.0)
+    thing = Thing("x", "pothole", 1.0, 30.0)
+    world = World([thing], noise=still, length_m=40.0, camera=replace(FRONT, pitch_deg=FRONT.pitch_deg + 0.6))
+    seen = [e for e in world.events() if isinstance(e, Seen) and len(e.detections)]
+    observations = [
+        Observation(e.stamp_ns, "front", e.index, tuple(e.detections.xyxy[0].astype(float)), 0.8, "pothole", 1280, 720)
+        for e in seen
+    ]
+    poses = [make_pose(*world.true_pose(e.stamp_ns * 1e-9)[:2], 0.0, e.stamp_ns, own_m=0.01) for e in seen]
+    placed = place(observations, poses, FRONT, thing.shape, MountBias(0.0, 1.0, 0.0, 1.0), PARAMS)
+    assert placed.bias.pitch_deg == pytest.approx(0.6, abs=0.25)
+    assert placed.bias.pitch_sigma_deg < 0.5
