@@ -10,14 +10,18 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from models.errors import TrainingSetupError
 from models.network import build_network, install_torchvision_shim, read_checkpoint
 from models.predictor import STAGES_KEY
 from models.recipe import Recipe
 
+SMALLEST_HALVED = 1024
+
 
 def export_onnx(recipe: Recipe, checkpoint: Path, out: Path) -> str:
-    """Write `out` (float32, batch 1, fixed recipe.input_wh) and return its sha256 in hex.
+    """Write `out` (computing in float32, batch 1, fixed recipe.input_wh) and return its sha256 in hex.
 
     Raises TrainingSetupError when the checkpoint is missing or was trained for other classes.
     """
@@ -48,7 +52,7 @@ def export_onnx(recipe: Recipe, checkpoint: Path, out: Path) -> str:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the tracer warns of every branch on a shape; the input size is fixed
             made = model.export(format="onnx", imgsz=[height, width], simplify=True, dynamic=False)
-        _set_metadata(Path(made), saved.get("stages", []))
+        _finish(Path(made), saved.get("stages", []))
         out.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(made, out)
     return sha256_of(out)
@@ -59,14 +63,29 @@ def sha256_of(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _set_metadata(path: Path, stages: list[dict[str, Any]]) -> None:
-    """Drop the export's date and arguments, so that the same weights give the same bytes; add the training stages."""
+def _finish(path: Path, stages: list[dict[str, Any]]) -> None:
+    """Store weights in half the bytes, drop the export's date and arguments, add the training stages.
+
+    Weights become float16 behind a Cast to float32, which the runtime folds away when it opens the file: half the size,
+    the same speed, and a rounding of 0.05 % per weight. Without the date the same weights give the same bytes.
+    """
     import onnx
 
     model = onnx.load(path)
+    casts = []
+    for tensor in model.graph.initializer:
+        array = onnx.numpy_helper.to_array(tensor)
+        if array.dtype != np.float32 or array.size < SMALLEST_HALVED:
+            continue
+        name = tensor.name
+        tensor.CopyFrom(onnx.numpy_helper.from_array(array.astype(np.float16), f"{name}.half"))
+        casts.append(onnx.helper.make_node("Cast", [f"{name}.half"], [name], to=onnx.TensorProto.FLOAT))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
     kept = [(p.key, p.value) for p in model.metadata_props if p.key not in {"date", "args", "docs"}]
     del model.metadata_props[:]
-    for key, value in kept:
+    for key, value in [*kept, (STAGES_KEY, json.dumps(stages))]:
         model.metadata_props.add(key=key, value=value)
-    model.metadata_props.add(key=STAGES_KEY, value=json.dumps(stages))
+    onnx.checker.check_model(model)
     onnx.save(model, path)
