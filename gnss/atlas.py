@@ -21,7 +21,7 @@ from gnss.hours import Hours, HoursError, parse_hours
 from gnss.ids import IdError, check_component, check_division, check_grid
 
 DEFAULT_DWELL_S = 180.0
-SAME_DATUMS = ("CGCS2000", "WGS84")
+SAME_DATUMS = ("CGCS2000", "WGS-84", "WGS84")
 """Treated as equal: their realisations differ by centimetres to a few decimetres, below the error of a car's fix."""
 _KEYS = {
     "version",

@@ -15,7 +15,7 @@ from perception.errors import DriveError
 from perception.serial import utc_ns_of
 
 DRIVE_VERSION = 1
-DATUMS = ("WGS-84", "CGCS2000")
+DATUMS = ("WGS-84", "WGS84", "CGCS2000")
 _TOP = {"version", "name", "vehicle", "start_utc", "note", "gnss", "camera"}
 _GNSS = {"x_m", "y_m", "z_m", "latency_s", "datum"}
 _MOUNT = ("x_m", "y_m", "z_m", "yaw_deg", "pitch_deg", "roll_deg")
