@@ -20,6 +20,9 @@ from models.evaluate import Scores, best_thresholds, evaluate
 from models.predictor import Predictor
 from models.prepare import Prepared, prepare
 from models.recipe import load_recipe
+from perception.card import ModelCard, load_card
+from perception.catalogue import Catalogue
+from perception.errors import ModelError
 
 if TYPE_CHECKING:
     from models.train import TrainParams
@@ -43,6 +46,28 @@ class Evaluation:
             for name, per_class in self.scores.items()
         }
         return {"sets": sets, "thresholds": self.thresholds, "card": None if self.card is None else str(self.card)}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSummary:
+    """One card of `list_models`: problem is empty, or says why the detector cannot be used."""
+
+    card: Path
+    name: str
+    classes: tuple[str, ...]
+    licence: str
+    problem: str
+
+
+def list_models(folder: Path, catalogue: Catalogue) -> list[ModelSummary]:
+    """`qiji model list`: every model.toml below `folder` and every card in `folder`/cards, in order of path."""
+    files = sorted({*folder.glob("*/model.toml"), *folder.glob("cards/*.toml")})
+    return [_summary(file, catalogue) for file in files]
+
+
+def check_model(card: Path, catalogue: Catalogue) -> ModelCard:
+    """`qiji model check`: the card, checked against the catalogue and its ONNX file; raises ModelError."""
+    return load_card(card, catalogue)
 
 
 def prepare_data(recipe: Path, data: Path, out: Path, weights: Path | None, only: str | None) -> Prepared:
@@ -100,6 +125,14 @@ def require_train_extra() -> None:
     missing = [name for name in TRAIN_EXTRA if importlib.util.find_spec(name) is None]
     if missing:
         raise TrainingSetupError(f"{', '.join(missing)} not installed", remedy="pip install 'qiji[train]'")
+
+
+def _summary(file: Path, catalogue: Catalogue) -> ModelSummary:
+    try:
+        card = load_card(file, catalogue)
+    except ModelError as error:
+        return ModelSummary(file, file.parent.name, (), "", str(error))
+    return ModelSummary(file, card.name, card.class_names, str(card.notes["licence"]["weights"]), "")
 
 
 def _picture_counts(prepared: Sequence[Path]) -> dict[str, int]:
