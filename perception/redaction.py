@@ -62,6 +62,19 @@ class Redactor:
         camera.looks.append((frame.stamp_ns, detections))
         return [self._release(camera)] if len(camera.waiting) > self.hold_frames else []
 
+    def overdue(self, before_ns: int) -> list[Seen]:
+        """Give the frames stamped before `before_ns` although successors are missing: the camera is slow or silent.
+
+        Called with a stamp at least `hold_s` in the past, it takes no neighbour from any picture.
+        """
+        late = [
+            self._release(camera)
+            for camera in self._cameras.values()
+            for waiting in list(camera.waiting)
+            if waiting.stamp_ns < before_ns
+        ]
+        return sorted(late, key=lambda seen: (seen.stamp_ns, seen.camera))
+
     def flush(self) -> list[Seen]:
         """Give the frames that still wait, in order of stamp and camera: the source has ended."""
         left = [self._release(camera) for camera in self._cameras.values() for _ in range(len(camera.waiting))]

@@ -8,22 +8,25 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
+import tomllib
 from collections.abc import Mapping
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
 from gnss.types import Fix, Motion
 from perception.camera import CameraModel
 from perception.events import Event
-from perception.serial import canonical_json
 from perception.types import CalibrationUpdate, KnownObjects, Seen, Shed
 from replays.atomic import drop_folder, move_folder, part_folder, refuse_foreign
 from replays.detections import detection_line
-from replays.events import event_to_dict
+from replays.events import event_line
 from replays.members import FIX_COLUMNS, FIX_FURTHER, MOTION_COLUMNS, MOTION_FURTHER
 
 _MARKER = "drive.toml"
+_LENS = ("fx", "fy", "cx", "cy")
 
 
 def _toml_value(value: object) -> str:
@@ -32,37 +35,70 @@ def _toml_value(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def drive_head(name: str, vehicle: str, note: str, cameras: Mapping[str, CameraModel]) -> str:
-    """Text of a drive.toml for recorded detections; a guessed camera stays guessed (no fx)."""
+def _untold(camera: CameraModel) -> frozenset[str]:
+    """What to leave out of a guessed camera so that it reads back guessed, with the same numbers."""
+    if not camera.guessed:
+        return frozenset()
+    guess = CameraModel.guess(camera.name, camera.width, camera.height, None)
+    lens_guessed = all(getattr(camera, key) == getattr(guess, key) for key in _LENS)
+    return frozenset(_LENS) if lens_guessed else frozenset({"z_m"})
+
+
+def drive_head(
+    name: str,
+    vehicle: str,
+    note: str,
+    cameras: Mapping[str, CameraModel],
+    antenna_m: tuple[float, float, float] = (0.0, 0.0, 0.0),
+) -> str:
+    """Text of a drive.toml for recorded detections; a guessed camera stays guessed."""
     lines = [
         "version = 1",
         f"name = {_toml_value(name)}",
         f"vehicle = {_toml_value(vehicle)}",
         f"note = {_toml_value(note)}",
     ]
+    if any(antenna_m):
+        lines += ["", "[gnss]", *(f"{axis}_m = {value!r}" for axis, value in zip("xyz", antenna_m, strict=True))]
     for camera in cameras.values():
         lines += ["", "[[camera]]", f"stamps = {_toml_value(camera.name + '.csv')}"]
-        for field in fields(CameraModel):
-            if field.name == "guessed" or (camera.guessed and field.name in ("fx", "fy", "cx", "cy")):
-                continue
-            lines.append(f"{field.name} = {_toml_value(getattr(camera, field.name))}")
+        left_out = _untold(camera) | {"guessed"}
+        names = [field.name for field in fields(CameraModel) if field.name not in left_out]
+        lines += [f"{key} = {_toml_value(getattr(camera, key))}" for key in names]
     return "\n".join(lines) + "\n"
 
 
 class Recorder:
-    """Records one drive; a context manager. `tap` takes each event in the order the pipeline gets it."""
+    """Records one drive; a context manager. `tap` takes each event in the order the pipeline gets it.
 
-    def __init__(self, out: Path, name: str, vehicle: str, cameras: Mapping[str, CameraModel], note: str = "") -> None:
+    With `city` (a city.toml) the drive carries a copy of it and of the files it names: the rules it was judged by.
+    """
+
+    def __init__(
+        self,
+        out: Path,
+        name: str,
+        vehicle: str,
+        cameras: Mapping[str, CameraModel],
+        note: str = "",
+        *,
+        city: Path | None = None,
+        antenna_m: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    ) -> None:
         """`out` must be new, empty or an older drive folder, which is replaced at `close`; else DriveError."""
         refuse_foreign(out, _MARKER, "drive")
         self._out = out
         self._part = part_folder(out)
-        (self._part / "drive.toml").write_text(drive_head(name, vehicle, note, cameras), encoding="utf-8")
+        self._head = partial(drive_head, name, vehicle, note, antenna_m=antenna_m)
+        self._cameras = dict(cameras)
+        self._seen: set[str] = set()
         self._files: dict[str, TextIO] = {}
         self._fixes = self._table("fixes.csv", (*FIX_COLUMNS, *FIX_FURTHER))
         self._motion: Any = None
         self._frames = {camera: self._table(f"{camera}.csv", ("index", "stamp_ns")) for camera in cameras}
         self._detections = self._open("detections.jsonl")
+        if city is not None:
+            _copy_city(city, self._part)
 
     def __enter__(self) -> Recorder:
         return self
@@ -74,6 +110,7 @@ class Recorder:
     def tap(self, event: Event) -> None:
         """Write one event."""
         if isinstance(event, Seen):
+            self._seen.add(event.camera)
             self._frames[event.camera].writerow((event.index, event.stamp_ns))
             line = detection_line(event.camera, event.index, event.detections, event.sharpness, event.exposure)
             self._detections.write(line + "\n")
@@ -85,11 +122,15 @@ class Recorder:
             self._motion.writerow(_cells(event, (*MOTION_COLUMNS, *MOTION_FURTHER)))
         elif isinstance(event, KnownObjects | Shed | CalibrationUpdate):
             stream = self._files.get("events.jsonl") or self._open("events.jsonl")
-            stream.write(canonical_json(event_to_dict(event)) + "\n")
+            stream.write(event_line(event) + "\n")
 
     def close(self) -> Path:
-        """Put the drive in place; returns its folder."""
+        """Put the drive in place; returns its folder. A camera that never gave a frame is left out."""
         self._shut()
+        for camera in set(self._cameras) - self._seen:
+            (self._part / f"{camera}.csv").unlink()
+        head = self._head({name: model for name, model in self._cameras.items() if name in self._seen})
+        (self._part / _MARKER).write_text(head, encoding="utf-8")
         move_folder(self._part, self._out)
         return self._out
 
@@ -105,6 +146,14 @@ class Recorder:
     def _shut(self) -> None:
         for stream in self._files.values():
             stream.close()
+
+
+def _copy_city(city: Path, folder: Path) -> None:
+    """city.toml and the files beside it that it names."""
+    shutil.copyfile(city, folder / "city.toml")
+    for value in tomllib.loads(city.read_text(encoding="utf-8")).values():
+        if isinstance(value, str) and Path(value).name == value and (city.parent / value).is_file():
+            shutil.copyfile(city.parent / value, folder / value)
 
 
 def _cells(record: Fix | Motion, columns: tuple[str, ...]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ import models
 from perception.camera import CameraModel
 from perception.errors import SetupError
 from perception.pipeline import PipelineParams
+from replays.drive_toml import line_of, read_model, text_of
 from vehicle.params import override
 
 MODELS = Path(models.__file__).parent
@@ -21,7 +23,7 @@ _CAMERA = {
     "name", "source", "width", "height", "fx", "fy", "cx", "cy", "dist", "model", "x_m", "y_m", "z_m", "yaw_deg",
     "pitch_deg", "roll_deg", "max_age_s",
 }  # fmt: skip
-_RECEIVER = {"port", "baud"}
+_RECEIVER = {"port", "baud", "x_m", "y_m", "z_m", "latency_s"}
 _PLATFORM = {"url", "timeout_s"}
 
 
@@ -36,10 +38,17 @@ class CameraSource:
 
 @dataclass(frozen=True, slots=True)
 class Receiver:
-    """Serial port of the GNSS receiver."""
+    """Serial port of the GNSS receiver; `x_m`, `y_m`, `z_m` its antenna in the vehicle frame.
+
+    `latency_s` > 0: a fix is older than the arrival of its first byte.
+    """
 
     port: str
     baud: int = 115_200
+    x_m: float = 0.0
+    y_m: float = 0.0
+    z_m: float = 0.0
+    latency_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,37 +62,55 @@ class Config:
     data_dir: Path = Path("data")
     threads: int | None = None
     platform_url: str | None = None
-    timeout_s: float = 10.0
+    timeout_s: float = 20.0
     receiver: Receiver | None = None
     cameras: tuple[CameraSource, ...] = ()
     params: PipelineParams = field(default_factory=PipelineParams)
 
 
-def _refuse(table: Mapping[str, Any], allowed: set[str], file: Path, where: str) -> None:
+def _refuse(table: Mapping[str, Any], allowed: set[str], file: Path, where: str, nth: int = 0) -> None:
     for key in table:
         if key not in allowed:
-            raise SetupError(f"unknown key {key!r} in {where}", file=file, remedy=f"use one of {sorted(allowed)}")
+            line = line_of(file, key, nth) or line_of(file, f"[{key}]")
+            remedy = f"use one of {', '.join(sorted(allowed))}"
+            raise SetupError(f"unknown key {key!r} in {where}", file=file, line=line, remedy=remedy)
 
 
-def _camera(row: Mapping[str, Any], file: Path) -> CameraSource:
-    _refuse(row, _CAMERA, file, "[[camera]]")
-    try:
-        name, source = str(row["name"]), str(row["source"])
-        width, height = int(row["width"]), int(row["height"])
-    except (KeyError, ValueError) as error:
-        raise SetupError(f"[[camera]] lacks {error}", file=file, remedy="give name, source, width, height") from error
-    guess = CameraModel.guess(name, width, height, None if "fx" not in row else float(row["fx"]))
-    given = {key: float(row[key]) for key in ("fx", "fy", "cx", "cy", "x_m", "y_m", "z_m") if key in row}
-    given |= {key: float(row[key]) for key in ("yaw_deg", "pitch_deg", "roll_deg") if key in row}
-    base = {
-        name: getattr(guess, name)
-        for name in ("name", "width", "height", "fx", "fy", "cx", "cy", "x_m", "y_m", "z_m", "yaw_deg", "pitch_deg")
-    }
-    base |= {"roll_deg": guess.roll_deg, "model": str(row.get("model", "pinhole"))}
-    base |= {"dist": tuple(float(v) for v in row.get("dist", ())), "guessed": "fx" not in row}
-    if "fx" in given and "fy" not in given:
-        given["fy"] = given["fx"]
-    return CameraSource(source, CameraModel(**{**base, **given}), float(row.get("max_age_s", 0.5)))
+def _camera(row: Mapping[str, Any], file: Path, nth: int) -> CameraSource:
+    _refuse(row, _CAMERA, file, "[[camera]]", nth)
+    name, source = text_of(file, row, "name"), str(row.get("source", ""))
+    if not source:
+        line = line_of(file, "name", nth)
+        raise SetupError(f"camera {name!r} lacks source", file=file, line=line, remedy='write source = "0" or a file')
+    age_s = row.get("max_age_s", 0.5)
+    if isinstance(age_s, bool) or not isinstance(age_s, int | float) or age_s <= 0:
+        line = line_of(file, "max_age_s", nth)
+        raise SetupError(f"max_age_s is {age_s!r}", file=file, line=line, remedy="give seconds above 0")
+    played = not (source.isdigit() or "://" in source or source.startswith("/"))
+    return CameraSource(str(file.parent / source) if played else source, read_model(file, row, name, nth), float(age_s))
+
+
+def _receiver(row: Mapping[str, Any], file: Path) -> Receiver:
+    _refuse(row, _RECEIVER, file, "[receiver]")
+    if "port" not in row:
+        line = line_of(file, "[receiver]")
+        raise SetupError("[receiver] lacks port", file=file, line=line, remedy='write port = "/dev/ttyUSB0"')
+    numbers = {key: _number(row, file, key) for key in ("x_m", "y_m", "z_m", "latency_s") if key in row}
+    return Receiver(str(row["port"]), int(row.get("baud", 115_200)), **numbers)
+
+
+def _number(row: Mapping[str, Any], file: Path, key: str) -> float:
+    value = row[key]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise SetupError(f"{key} is {value!r}", file=file, line=line_of(file, key), remedy="give a finite number")
+    return float(value)
+
+
+def _table(table: Mapping[str, Any], key: str, file: Path) -> Mapping[str, Any]:
+    value = table.get(key, {})
+    if not isinstance(value, Mapping):
+        raise SetupError(f"{key} is {value!r}", file=file, line=line_of(file, key), remedy=f"write a table [{key}]")
+    return value
 
 
 def load_config(file: Path) -> Config:
@@ -98,14 +125,11 @@ def load_config(file: Path) -> Config:
     if table.get("version") != 1:
         raise SetupError(f"version is {table.get('version')!r}", file=file, remedy="write version = 1")
     here = file.parent
-    receiver = table.get("receiver")
-    platform = table.get("platform", {})
+    platform = _table(table, "platform", file)
     _refuse(platform, _PLATFORM, file, "[platform]")
-    if receiver is not None:
-        _refuse(receiver, _RECEIVER, file, "[receiver]")
-        if "port" not in receiver:
-            raise SetupError("[receiver] lacks port", file=file, remedy='write port = "/dev/ttyUSB0"')
-        receiver = Receiver(str(receiver["port"]), int(receiver.get("baud", 115_200)))
+    rows = table.get("camera", [])
+    if not isinstance(rows, list):
+        raise SetupError("camera is no list", file=file, line=line_of(file, "[camera]"), remedy="write [[camera]]")
     return Config(
         file,
         str(table["vehicle"]) if "vehicle" in table else None,
@@ -114,8 +138,8 @@ def load_config(file: Path) -> Config:
         here / table.get("data_dir", "data"),
         table.get("threads"),
         platform.get("url"),
-        float(platform.get("timeout_s", 10.0)),
-        receiver,
-        tuple(_camera(row, file) for row in table.get("camera", ())),
-        override(PipelineParams(), table.get("params", {}), file),
+        _number(platform, file, "timeout_s") if "timeout_s" in platform else 20.0,
+        _receiver(_table(table, "receiver", file), file) if "receiver" in table else None,
+        tuple(_camera(row, file, nth) for nth, row in enumerate(rows)),
+        override(PipelineParams(), _table(table, "params", file), file),
     )

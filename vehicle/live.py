@@ -23,8 +23,8 @@ class Source(Protocol):
     def __iter__(self) -> Iterator[Item]: ...
 
 
-class Closable(Protocol):
-    """A device thread."""
+class Device(Protocol):
+    """A thread that brings items; `stop` waits for it, and may still bring the last ones."""
 
     def stop(self) -> None: ...
 
@@ -34,14 +34,16 @@ class LiveSource:
 
     A frame that a newer one overtakes before the detector is free, or that is older than its camera's `max_age_s`, is
     shed: a `Shed` event takes its place. Stamps are nanoseconds since `start_ns` on the monotonic clock.
+    `linger_s`: how long fixes are waited for when the last camera has ended: its last frames want one behind them.
     """
 
-    def __init__(self, clock: Clock, start_ns: int) -> None:
+    def __init__(self, clock: Clock, start_ns: int, linger_s: float = 0.0) -> None:
         self.counts: Counter[str] = Counter()
         self._clock = clock
         self._start_ns = start_ns
+        self._linger_s = linger_s
         self._cameras: list[CameraThread] = []
-        self._devices: list[Closable] = []
+        self._devices: list[Device] = []
         self._frames: dict[str, Frame] = {}
         self._other: queue.SimpleQueue[Fix | Motion | Shed] = queue.SimpleQueue()
         self._lock = threading.Lock()
@@ -52,8 +54,8 @@ class LiveSource:
         """Own a camera thread made with `take_frame`."""
         self._cameras.append(camera)
 
-    def add_device(self, device: Closable) -> None:
-        """Own another device to stop at the end."""
+    def add_device(self, device: Device) -> None:
+        """Own another device to stop at the end, the newest first."""
         self._devices.append(device)
 
     def take_frame(self, frame: Frame) -> None:
@@ -71,26 +73,40 @@ class LiveSource:
         self._ready.set()
 
     def stop(self) -> None:
-        """End the stream; safe from a signal handler."""
+        """End the stream. Safe from any thread but the one that iterates, so also from a signal handler."""
         self._stop.set()
         self._ready.set()
 
     def __iter__(self) -> Iterator[Item]:
-        for camera in self._cameras:
-            camera.start()
         try:
-            while not self._stop.is_set():
-                yield from self._drain()
-                if self._cameras and all(c.ended.is_set() for c in self._cameras) and not self._frames:
-                    break
-                self._ready.wait(_POLL_S)
-                self._ready.clear()
+            for camera in self._cameras:
+                camera.start()
+            yield from self._until_stopped()
         finally:
-            for device in (*self._cameras, *self._devices):
-                device.stop()
+            self.close()
         yield from self._drain()
         for camera in self._cameras:
             self.counts.update({f"camera {camera.row.camera.name}: {k}": v for k, v in camera.counts.items()})
+
+    def close(self) -> None:
+        """Stop every device and wait for it; for a source that was never iterated, too."""
+        for device in (*self._cameras, *reversed(self._devices)):
+            device.stop()
+
+    def _until_stopped(self) -> Iterator[Item]:
+        end_ns: int | None = None
+        while not self._stop.is_set():
+            yield from self._drain()
+            for camera in self._cameras:
+                if camera.error is not None:
+                    raise camera.error
+            if self._cameras and all(c.ended.is_set() for c in self._cameras) and not self._frames:
+                now_ns = self._clock.monotonic_ns()
+                end_ns = now_ns + int(self._linger_s * 1e9) if end_ns is None else end_ns
+                if now_ns >= end_ns:
+                    return
+            self._ready.wait(_POLL_S)
+            self._ready.clear()
 
     def _drain(self) -> Iterator[Item]:
         while True:

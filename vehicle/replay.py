@@ -2,37 +2,31 @@
 
 from __future__ import annotations
 
-import random
-import shutil
-import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
 from gnss.atlas import Atlas
 from gnss.clock import SystemClock, stopwatch
 from perception.errors import SetupError
-from perception.events import EventOrder
 from perception.types import LISTED_STATES, Case, CaseState, Output, TrackEnded
+from replays.atomic import drop_folder, move_folder, part_folder
 from replays.drive import Drive, open_drive
 from replays.run_folder import RunWriter
 from replays.source import DriveSource
-from uplink.sender import Sender
 from uplink.store import SqliteStore
-from uplink.transport import HttpTransport
 from vehicle.config import Config
+from vehicle.delivery import Delivery
 from vehicle.facts import report_facts
+from vehicle.folders import STORE_FILE, store_beside
 from vehicle.session import Session
 from vehicle.setup import Equipment, equip
 from vehicle.stages import Stages
 
-STORE_FILE = "cases.sqlite"
 Progress = Callable[[str, int, int], None]
 
 
@@ -50,7 +44,11 @@ class ReplayOptions:
 
 @dataclass(frozen=True, slots=True)
 class ReplayResult:
-    """What a replay brought: the run folder, final cases, ledger counts, timings and what is still unsent."""
+    """What a replay brought: the run folder, final cases, ledger counts, timings and what is still unsent.
+
+    `run_s` are the seconds from the first item read to the finished run folder; `wall_s` also counts opening the drive
+    and loading the model. `store` is the folder of the case memory.
+    """
 
     out: Path
     cases: tuple[Case, ...]
@@ -59,8 +57,10 @@ class ReplayResult:
     timings: dict[str, dict[str, float]]
     frames: int
     wall_s: float
+    run_s: float
     unsent: int | None
     notices: tuple[str, ...]
+    store: Path
 
     @property
     def listed(self) -> list[Case]:
@@ -74,15 +74,12 @@ class ReplayResult:
 
 
 def open_drives(paths: Sequence[Path]) -> list[Drive]:
-    """Open drives in order of UTC. Raises SetupError for a drive without UTC among several, or without any fix."""
+    """Open drives in order of UTC. Raises SetupError for a drive without UTC among several, or one named twice."""
+    for path in paths:
+        if [p.resolve() for p in paths].count(path.resolve()) > 1:
+            raise SetupError("is named twice", file=path, remedy="name each drive once: it was driven once")
     drives = [open_drive(path) for path in paths]
     for drive in drives:
-        if not drive.fixes:
-            raise SetupError(
-                "has no fix, so nothing can be placed",
-                file=drive.path,
-                remedy="add gnss.nmea or fixes.csv to the drive",
-            )
         if len(drives) > 1 and drive.start_utc_ns is None:
             raise SetupError(
                 "has no UTC and cannot share a memory with other drives", file=drive.path, remedy="replay it alone"
@@ -90,100 +87,89 @@ def open_drives(paths: Sequence[Path]) -> list[Drive]:
     return sorted(drives, key=lambda d: (d.start_utc_ns or 0, d.meta.name))
 
 
-def fresh_store(out: Path) -> Path:
-    """The folder of a replay's own memory, emptied; refuses to empty what is not a store."""
-    folder = out.with_name(out.name + ".store")
-    if folder.exists():
-        if not (folder / STORE_FILE).exists() and any(folder.iterdir()):
-            raise SetupError("is in the way and is no store", file=folder, remedy="move it or choose another --out")
-        shutil.rmtree(folder)
-    return folder
-
-
-class Delivery:
-    """The sender's thread beside a replay; nothing happens when there is no platform."""
-
-    def __init__(self, store: SqliteStore, platform: str | None) -> None:
-        self._store = store
-        self._stop = threading.Event()
-        self._sender: Sender | None = None
-        if platform is not None:
-            # Jitter spreads a fleet's retries over time; it needs no secret and no repeatability.
-            rng = random.Random()  # noqa: S311
-            self._sender = Sender(store, HttpTransport(platform), SystemClock(), rng)
-            self._thread = threading.Thread(target=self._sender.run, args=(self._stop,), name="sender", daemon=True)
-            self._thread.start()
-
-    def finish(self, drain_s: float) -> int | None:
-        """Stop the thread, deliver what is left; returns how much could not be delivered (None: not asked to)."""
-        if self._sender is None:
-            return None
-        self._stop.set()
-        self._thread.join()
-        self._sender.drain(drain_s)
-        backlog = self._store.outbox.backlog()
-        return int(backlog.events + backlog.blobs)
-
-
 def replay(
     paths: Sequence[Path], config: Config, out: Path, options: ReplayOptions, progress: Progress | None = None
 ) -> ReplayResult:
-    """Replay drives that share one memory, write the run folder `out`. Raises SetupError before it writes anything."""
+    """Replay drives that share one memory into the run folder `out` and the given store, or a fresh one beside `out`.
+
+    Raises SetupError before it writes anything, or when a broken drive shows only while it is read: then neither the
+    run folder nor a fresh store is there afterwards.
+    """
     elapsed = stopwatch()
     drives = open_drives(paths)
     sources = [DriveSource(d, options.detections, options.known) for d in drives]
     kit = equip(config, detect=any(s.mode == "model" for s in sources))
-    atlases = [kit.atlas(d.city) for d in drives]
-    device = config.vehicle or drives[0].meta.vehicle
-    notices = list(_notices(drives, kit))
-    stages = Stages()
-    data: Counter[str] = Counter()
-    ends: Counter[str] = Counter()
+    run = _Run(drives, [kit.atlas(d.city) for d in drives], kit, options, Stages())
+    own = store_beside(out) if options.store is None else None
     with ExitStack() as stack:
         writer = stack.enter_context(RunWriter(out))
-        folder = options.store or fresh_store(out)
-        store = SqliteStore(folder / STORE_FILE, device, SystemClock(), origin=kit.origin(atlases[0]))
-        stack.callback(store.close)
-        delivery = Delivery(store, options.platform)
-        tracks = 0
-        for drive, source, atlas in zip(drives, sources, atlases, strict=True):
-            session = _session(drive, atlas, kit, store, stages, writer)
-            session.sinks += (partial(_count, ends),)
-            tell = None if progress is None else partial(_tell, progress, drive.meta.name, source.totals.frames)
-            session.run(source, tell)
-            tracks += session.pipeline.tracks_begun
-            data.update(session.counts)
-        unsent = delivery.finish(options.drain_s)
-        cases = tuple(writer.cases[name] for name in sorted(writer.cases))
-        timings = stages.table()
-        facts = report_facts(drives, atlases, kit, timings, options.truth or drives[-1].truth, notices)
-        writer.close(timings=timings, data=dict(sorted(data.items())), tracks=tracks, report=facts)
-    return ReplayResult(out, cases, ends, data, timings, data["frames"], elapsed(), unsent, tuple(notices))
+        folder = options.store or part_folder(out.with_name(out.name + ".store"))
+        if own is not None:
+            stack.callback(drop_folder, folder)
+        device = config.vehicle or drives[0].meta.vehicle
+        running = stopwatch()
+        with (
+            closing(
+                SqliteStore(folder / STORE_FILE, device, SystemClock(), origin=kit.origin(run.atlases[0]))
+            ) as store,
+            Delivery(store, options.platform, config.timeout_s) as delivery,
+        ):
+            for nth, source in enumerate(sources):
+                run.feed(nth, source, store, writer, progress)
+            unsent = None if options.platform is None else delivery.finish(options.drain_s)
+        timings = run.stages.table()
+        with run.stages.measure("report"):
+            facts = report_facts(drives, run.atlases, kit, timings, options.truth or drives[-1].truth, run.notices)
+            writer.close(timings=timings, data=dict(sorted(run.data.items())), tracks=run.tracks, report=facts)
+        if own is not None:
+            move_folder(folder, own)
+    cases = tuple(writer.cases[name] for name in sorted(writer.cases))
+    return ReplayResult(
+        out, cases, run.ends, run.data, run.stages.table(), run.data["frames"], elapsed(), running(), unsent,
+        tuple(run.notices), own or folder,
+    )  # fmt: skip
+
+
+@dataclass(slots=True)
+class _Run:
+    """What all drives of one replay share and add to."""
+
+    drives: Sequence[Drive]
+    atlases: Sequence[Atlas]
+    kit: Equipment
+    options: ReplayOptions
+    stages: Stages
+    data: Counter[str] = field(default_factory=Counter)
+    ends: Counter[str] = field(default_factory=Counter)
+    tracks: int = 0
+
+    @property
+    def notices(self) -> list[str]:
+        """What a person should be told."""
+        return list(_notices(self.drives, self.kit))
+
+    def feed(
+        self, nth: int, source: DriveSource, store: SqliteStore, writer: RunWriter, progress: Progress | None
+    ) -> None:
+        """One drive through a session of its own."""
+        drive, kit = self.drives[nth], self.kit
+        name, vehicle = drive.meta.name, drive.meta.vehicle
+        label = name if [d.meta.name for d in self.drives].count(name) == 1 else f"{name} ({nth + 1})"
+        writer.start_drive(label, vehicle)
+        session = Session(
+            kit.pipeline(vehicle, name, drive.cameras, self.atlases[nth], drive.meta.antenna_m),
+            store, kit.detector if source.mode == "model" else None, kit.redactor(), self.stages,
+            (writer.take, partial(_count, self.ends)), asks_store=self.options.known == "store",
+        )  # fmt: skip
+        total = source.totals.frames
+        session.run(source, None if progress is None else lambda: progress(label, session.frames, total))
+        self.tracks += session.pipeline.tracks_begun
+        self.data.update(session.counts)
 
 
 def _count(ends: Counter[str], output: Output) -> None:
     if isinstance(output, TrackEnded):
         ends[output.end.value] += 1
-
-
-def _tell(progress: Progress, name: str, total: int, done: int) -> None:
-    progress(name, done, total)
-
-
-def _session(
-    drive: Drive, atlas: Atlas, kit: Equipment, store: SqliteStore, stages: Stages, writer: RunWriter
-) -> Session:
-    vehicle = drive.meta.vehicle
-    writer.start_drive(drive.meta.name, vehicle)
-    pipeline = kit.pipeline(vehicle, drive.meta.name, drive.cameras, atlas, drive.meta.antenna_m)
-    order = EventOrder(lateness_s(drive))
-    return Session(pipeline, store, kit.detector, kit.redactor(), stages, (writer.take,), order=order)
-
-
-def lateness_s(drive: Drive) -> float:
-    """How late an event may come: the redactor holds three frames, and photos may be seconds apart."""
-    longest_ns = max(int(np.diff(m.stamp_ns).max(initial=0)) for m in drive.members.values())
-    return max(1.0, 4e-9 * longest_ns)
 
 
 def _notices(drives: Sequence[Drive], kit: Equipment) -> list[str]:

@@ -2,132 +2,150 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
-from gnss.atlas import Atlas
 from gnss.clock import Clock, SystemClock
 from gnss.nmea import NmeaReader
 from gnss.receiver import SerialReceiver
-from perception.camera import CameraModel
 from perception.errors import SetupError
+from perception.events import EventOrder
 from replays.recorder import Recorder
 from replays.run_folder import RunWriter
 from uplink.store import SqliteStore
 from vehicle.cameras import CameraThread
 from vehicle.config import Config, Receiver
+from vehicle.delivery import Delivery
 from vehicle.facts import live_facts
+from vehicle.folders import STORE_FILE
 from vehicle.live import LiveSource
-from vehicle.replay import STORE_FILE, Delivery
 from vehicle.session import Session
 from vehicle.setup import Equipment, equip
+from vehicle.signals import Stopper, stop_on_signals
 from vehicle.stages import Stages
+from vehicle.status import Status
+
+LATENESS_S = 2.5
+"""How late an event may come, live: an epoch may be complete only when the next one begins (1 s), and a frame waits for
+the detector (up to `max_age_s`), is looked at, and is held by the redactor for three more."""
 
 
 @dataclass(frozen=True, slots=True)
 class LiveOptions:
-    """`record`: write the drive that the pipeline saw; `out`: write a run folder at the end."""
+    """`record`: write the drive that the pipeline saw; `out`: write a run folder at the end; `say`: status lines."""
 
     record: Path | None = None
     out: Path | None = None
     drain_s: float = 10.0
+    say: Callable[[str], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class LiveResult:
-    """What a live run ended with."""
+    """What a live run ended with: states by case id, counters, and what still waits in the outbox."""
 
     cases: dict[str, str]
     counts: dict[str, int]
-    unsent: int | None
+    unsent: int
 
 
-def checked(config: Config) -> tuple[str, Receiver]:
-    """The vehicle's name and receiver; raises SetupError naming the missing key."""
+class NmeaReceiver:
+    """The receiver's port and the reader of its bytes as one device: bytes are stamped on arrival and become fixes."""
+
+    def __init__(self, receiver: Receiver, source: LiveSource, clock: Clock, start_ns: int) -> None:
+        """Opens the port at once; raises ReceiverError when that fails."""
+        self._reader = NmeaReader()
+        self._source = source
+        # The stamp of a fix is its time of validity from here on: in the pipeline and in the recording.
+        self._before_ns = start_ns + round(receiver.latency_s * 1e9)
+        self._port = SerialReceiver(receiver.port, self._take, clock, receiver.baud)
+        self._port.start()
+
+    def stop(self) -> None:
+        """Stop reading and wait; what is left in the reader becomes the last fix."""
+        self._port.stop()
+        for fix in self._reader.flush():
+            self._source.take(fix)
+        refused = {f"receiver: {reason.value}": n for reason, n in self._reader.counters.items() if n}
+        self._source.counts.update(refused)
+        if self._port.stats.failures:
+            self._source.counts["receiver: port lost"] += self._port.stats.failures
+
+    def _take(self, stamp_ns: int, data: bytes) -> None:
+        for fix in self._reader.feed(data, stamp_ns - self._before_ns):
+            self._source.take(fix)
+
+
+def checked(config: Config) -> Receiver:
+    """The receiver of a car that can drive; raises SetupError naming the missing key."""
     if config.vehicle is None:
         raise SetupError("vehicle is missing", file=config.file, remedy='write vehicle = "qiji-01"')
     if config.receiver is None:
         raise SetupError("[receiver] is missing", file=config.file, remedy='write [receiver] port = "/dev/ttyUSB0"')
     if not config.cameras:
         raise SetupError("[[camera]] is missing", file=config.file, remedy="describe at least one camera")
-    return config.vehicle, config.receiver
-
-
-@contextmanager
-def stopped_by_signals(source: LiveSource) -> Iterator[None]:
-    """SIGTERM and SIGINT end the stream; everything behind it finishes."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        source.stop()
-
-    old = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
-
-
-def connect_receiver(receiver: Receiver, source: LiveSource, clock: Clock, start_ns: int) -> NmeaReader:
-    """Start the receiver's thread: bytes are stamped on arrival, parsed, and become fixes of the source."""
-    reader = NmeaReader()
-
-    def take(stamp_ns: int, data: bytes) -> None:
-        for fix in reader.feed(data, stamp_ns - start_ns):
-            source.take(fix)
-
-    port = SerialReceiver(receiver.port, take, clock, receiver.baud)
-    port.start()
-    source.add_device(port)
-    return reader
+    return config.receiver
 
 
 def run_live(config: Config, options: LiveOptions, clock: Clock | None = None) -> LiveResult:
     """Run until a signal or until every camera file has ended. Raises SetupError before anything starts."""
-    vehicle, receiver = checked(config)
+    receiver = checked(config)
     clock = clock or SystemClock()
-    kit = equip(config, detect=True)
-    start_ns = clock.monotonic_ns()
-    source = LiveSource(clock, start_ns)
-    for row in config.cameras:
-        source.add_camera(CameraThread(row, clock, start_ns, source.take_frame))
-    connect_receiver(receiver, source, clock, start_ns)
-    return drive(source, vehicle, config, kit, kit.atlas(None), options)
+    with stop_on_signals() as stopper:
+        kit = equip(config, detect=True)
+        start_ns = clock.monotonic_ns()
+        source = LiveSource(clock, start_ns, linger_s=1.2)
+        with ExitStack() as stack:
+            stack.callback(source.close)
+            for row in config.cameras:
+                source.add_camera(CameraThread(row, clock, start_ns, source.take_frame))
+            source.add_device(NmeaReceiver(receiver, source, clock, start_ns))
+            return drive(source, config, kit, options, stopper)
 
 
-def drive(
-    source: LiveSource, vehicle: str, config: Config, kit: Equipment, atlas: Atlas, options: LiveOptions
-) -> LiveResult:
-    """Feed a live source through the session until it ends, then deliver what can be delivered."""
-    cameras: Mapping[str, CameraModel] = {row.camera.name: row.camera for row in config.cameras}
-    states: dict[str, str] = {}
+def drive(source: LiveSource, config: Config, kit: Equipment, options: LiveOptions, stopper: Stopper) -> LiveResult:
+    """Feed a live source through the session until it ends, then deliver what can be delivered.
+
+    `config` is checked; its `city` holds for the run.
+    """
+    vehicle, receiver = str(config.vehicle), config.receiver or Receiver("")
+    name = "live" if options.record is None else options.record.name
+    cameras = {row.camera.name: row.camera for row in config.cameras}
+    antenna_m = (receiver.x_m, receiver.y_m, receiver.z_m)
+    atlas = kit.atlas(config.city)
     with ExitStack() as stack:
         store = SqliteStore(config.data_dir / STORE_FILE, vehicle, SystemClock(), origin=kit.origin(atlas))
         stack.callback(store.close)
-        delivery = Delivery(store, config.platform_url)
+        delivery = stack.enter_context(Delivery(store, config.platform_url, config.timeout_s))
         stages = Stages()
-        # The name only labels the run; cases take their time from GNSS.
-        session = Session(kit.pipeline(vehicle, "live", cameras, atlas), store, kit.detector, kit.redactor(), stages)
+        pipeline = kit.pipeline(vehicle, name, cameras, atlas, antenna_m)
+        session = Session(pipeline, store, kit.detector, kit.redactor(), stages, order=EventOrder(LATENESS_S))
+        status = Status(SystemClock(), session, lambda: delivery.unsent, options.say or _silent)
+        session.sinks = (status.take,)
         recorder = writer = None
         if options.record is not None:
-            recorder = stack.enter_context(Recorder(options.record, "live", vehicle, cameras, "recorded by qiji run"))
+            recorder = Recorder(
+                options.record, name, vehicle, cameras, "recorded by qiji run", city=config.city, antenna_m=antenna_m
+            )
+            stack.enter_context(recorder)
             session.taps = (recorder.tap,)
         if options.out is not None:
             writer = stack.enter_context(RunWriter(options.out))
-            writer.start_drive("live", vehicle)
-            session.sinks = (writer.take,)
-        with stopped_by_signals(source):
-            session.run(source)
+            writer.start_drive(name, vehicle)
+            session.sinks = (status.take, writer.take)
+        stopper.attach(source.stop)
+        session.run(source, status.tick if options.say else None)
         unsent = delivery.finish(options.drain_s)
         counts = dict(sorted((session.counts + source.counts).items()))
         if recorder is not None:
             recorder.close()
         if writer is not None:
-            states = {name: case.state.value for name, case in writer.cases.items()}
             facts = live_facts(vehicle, kit, atlas, config.city)
-            writer.close(timings=stages.table(), data=counts, tracks=session.pipeline.tracks_begun, report=facts)
-    return LiveResult(states, counts, unsent)
+            writer.close(timings=stages.table(), data=counts, tracks=pipeline.tracks_begun, report=facts)
+    return LiveResult({n: state.value for n, state in status.states.items()}, counts, unsent)
+
+
+def _silent(line: str) -> None:
+    """Nobody watches."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -14,15 +16,30 @@ from perception.events import Event, EventOrder
 from perception.pipeline import Pipeline
 from perception.redaction import Redactor
 from perception.store import CaseStore, tiles_around
-from perception.types import CaseChange, Detections, Frame, Output, Seen, Tile
+from perception.types import CaseChange, Detections, Frame, KnownObjects, Output, Seen, Tile
+from replays.events import event_from_dict, event_line
 from replays.source import Item, RecordedFrame
+from vehicle.ahead import LookAhead
 from vehicle.stages import Stages
 
 Sink = Callable[[Output], None]
+_ACCURACIES = ("h_acc_m", "v_acc_m", "speed_acc_mps", "course_acc_deg", "heading_acc_deg", "hdop")
 
 
-def as_recorded(seen: Seen) -> Seen:
-    """The frame with its numbers as detections.jsonl would hold them, so that a replay decides as the car did."""
+def as_recorded(event: Event) -> Event:
+    """The event with its numbers as a recording would give them back, so that a replay decides as the car did."""
+    if isinstance(event, Seen):
+        return _seen_as_recorded(event)
+    if isinstance(event, Fix):
+        # An accuracy of zero is a receiver's way to say nothing.
+        unsaid: dict[str, None] = {name: None for name in _ACCURACIES if getattr(event, name) == 0.0}
+        return replace(event, **unsaid) if unsaid else event  # type: ignore[arg-type]
+    if isinstance(event, KnownObjects) and (event.cases or event.anchors):
+        return event_from_dict(json.loads(event_line(event)))
+    return event
+
+
+def _seen_as_recorded(seen: Seen) -> Seen:
     boxes = seen.detections
     look = None if boxes.appearance is None else np.round(boxes.appearance.astype(np.float64), 4).astype(np.float32)
     rounded = Detections(
@@ -39,7 +56,11 @@ def as_recorded(seen: Seen) -> Seen:
 
 @dataclass(slots=True)
 class Session:
-    """Joins detector, redactor, order, pipeline and store. `sinks` see every output, `taps` every event in order."""
+    """Joins detector, redactor, order, pipeline and store. `sinks` see every output, `taps` every event in order.
+
+    `asks_store`: feed what the store knows of the tiles around the car; false when the source brings it.
+    `frames` and `last_ns` tell how far the pipeline is.
+    """
 
     pipeline: Pipeline
     store: CaseStore
@@ -49,35 +70,39 @@ class Session:
     sinks: tuple[Sink, ...] = ()
     taps: tuple[Callable[[Event], None], ...] = ()
     order: EventOrder = field(default_factory=EventOrder)
+    asks_store: bool = True
     counts: Counter[str] = field(default_factory=Counter)
+    frames: int = 0
+    last_ns: int = 0
     _tiles: set[Tile] = field(default_factory=set)
 
-    def run(self, source: Iterable[Item], progress: Callable[[int], None] | None = None) -> None:
-        """Feed a whole source and finish; `progress` is told the number of frames done."""
-        frames = 0
-        iterator = iter(source)
-        while True:
-            with self.stages.measure("read"):
-                item = next(iterator, None)
-            if item is None:
-                break
-            self.feed(item)
-            if progress is not None and isinstance(item, Frame | RecordedFrame | Seen):
-                frames += 1
-                progress(frames)
+    def run(self, source: Iterable[Item], progress: Callable[[], None] | None = None) -> None:
+        """Feed a whole source and finish; `progress` is called after every item.
+
+        With a detector, source and network work ahead in a thread of their own; the order of events is the same.
+        """
+        with ExitStack() as stack:
+            items: Iterable[Item] = source
+            if self.detector is not None:
+                items = stack.enter_context(LookAhead(source, self.detector, self.stages))
+            for item in items:
+                self.feed(item)
+                if progress is not None:
+                    progress()
         self.finish()
 
     def feed(self, item: Item) -> None:
         """Take one item of the source."""
-        if isinstance(item, Frame):
-            self._look(item, self._detect(item))
-        elif isinstance(item, RecordedFrame):
+        self._hurry(item.frame.stamp_ns if isinstance(item, RecordedFrame) else item.stamp_ns)
+        if isinstance(item, RecordedFrame):
             self._look(item.frame, item.detections)
-        elif isinstance(item, Fix):
-            self._know(item)
-            self._push(item)
+        elif isinstance(item, Frame):
+            raise RuntimeError("a source with undetected frames needs a detector")
         else:
+            if isinstance(item, Fix) and self.asks_store:
+                self._know(item)
             self._push(item)
+        self.frames += isinstance(item, RecordedFrame | Seen)
 
     def finish(self) -> None:
         """The source ended: release what waits, close passes, store the last changes."""
@@ -92,11 +117,11 @@ class Session:
         self.counts["late events"] = self.order.late
         self.counts.update(self.pipeline.counts)
 
-    def _detect(self, frame: Frame) -> Detections:
-        if self.detector is None:
-            raise RuntimeError("a source with undetected frames needs a detector")
-        with self.stages.measure("detect"):
-            return self.detector.detect(frame)
+    def _hurry(self, stamp_ns: int) -> None:
+        """A slow or silent camera must not keep its last frames so long that they come too late for the order."""
+        if self.redactor is not None:
+            for seen in self.redactor.overdue(stamp_ns - int(self.order.lateness_s * 1e9)):
+                self._push(seen)
 
     def _look(self, frame: Frame, detections: Detections) -> None:
         if self.redactor is None:
@@ -108,22 +133,24 @@ class Session:
 
     def _know(self, fix: Fix) -> None:
         """Feed what the store knows of the tiles around the car, once per tile."""
-        wanted = [t for t in tiles_around(fix.lat_deg, fix.lon_deg) if t not in self._tiles]
+        around = tiles_around(fix.lat_deg, fix.lon_deg)
+        wanted = [tile for tile in around if tile not in self._tiles]
         if not wanted:
             return
-        self._tiles = {t for t in tiles_around(fix.lat_deg, fix.lon_deg)}
         with self.stages.measure("known"):
             known = self.store.known(wanted, fix.stamp_ns)
+        late = self.order.late
         for event in known:
             self._push(event)
+        if self.order.late == late:  # else the next fix asks again
+            self._tiles = set(around)
 
     def _push(self, event: Event) -> None:
-        if isinstance(event, Seen):
-            event = as_recorded(event)
-        for ready in self.order.push(event):
+        for ready in self.order.push(as_recorded(event)):
             self._step(ready)
 
     def _step(self, event: Event) -> None:
+        self.last_ns = event.stamp_ns
         for tap in self.taps:
             tap(event)
         with self.stages.measure("pipeline"):

@@ -6,21 +6,28 @@ import os
 import threading
 import tty
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from gnss.clock import Clock, SystemClock
+from gnss.nmea_sentence import KNOT_MPS
 from gnss.types import Fix, Motion
 from perception.errors import SetupError
-from replays.drive import Drive, open_drive
+from perception.types import Frame
+from replays.drive import CameraMember, Drive, open_drive
+from replays.pictures import Pictures
 from vehicle.cameras import CameraThread
 from vehicle.config import CameraSource, Config, Receiver
 from vehicle.live import LiveSource
-from vehicle.run import LiveOptions, LiveResult, connect_receiver, drive
+from vehicle.run import LiveOptions, LiveResult, NmeaReceiver, drive
 from vehicle.setup import equip
+from vehicle.signals import stop_on_signals
 
 _LEAD_S = 1.0
+_LINGER_S = 1.5
 
 
 def _framed(body: str) -> bytes:
@@ -45,14 +52,14 @@ def sentences(fix: Fix) -> bytes:
         raise ValueError("a receiver always says its time: this fix has no UTC")
     seconds, rest = divmod(fix.utc_ns, 1_000_000_000)
     when = datetime.fromtimestamp(seconds, UTC)
-    clock = f"{when:%H%M%S}.{rest // 10_000_000:02d}"
+    clock = f"{when:%H%M%S}.{rest // 1_000_000:03d}"
     place = f"{_angle(fix.lat_deg, 2, 'NS')},{_angle(fix.lon_deg, 3, 'EW')}"
-    knots = "" if fix.speed_mps is None else f"{fix.speed_mps / 0.514444:.4f}"
-    course = "" if fix.course_deg is None else f"{fix.course_deg:.3f}"
-    alt = 0.0 if fix.alt_m is None else fix.alt_m
-    gga = (
-        f"GNGGA,{clock},{place},{int(fix.quality)},{fix.satellites or 0:02d},{fix.hdop or 1.0:.1f},{alt:.3f},M,0.0,M,,"
-    )
+    knots = "" if fix.speed_mps is None else f"{fix.speed_mps / KNOT_MPS:.4f}"
+    course = "" if fix.course_deg is None else f"{round(fix.course_deg, 3) % 360.0:.3f}"
+    satellites = "" if fix.satellites is None else f"{fix.satellites:02d}"
+    hdop = "" if fix.hdop is None else f"{fix.hdop:.2f}"
+    alt = "" if fix.alt_m is None else f"{fix.alt_m:.3f}"
+    gga = f"GNGGA,{clock},{place},{int(fix.quality)},{satellites},{hdop},{alt},M,0.0,M,,"
     rmc = f"GNRMC,{clock},A,{place},{knots},{course},{when:%d%m%y},,,A"
     out = _framed(gga) + _framed(rmc)
     if fix.h_acc_m is not None:
@@ -79,61 +86,97 @@ class Player:
     def _play(self) -> None:
         for stamp_ns, act in self._plan:
             wait_s = (stamp_ns - (self._clock.monotonic_ns() - self._start_ns)) * 1e-9
-            if wait_s > 0 and self._stop.wait(wait_s):
+            if (wait_s > 0 and self._stop.wait(wait_s)) or self._stop.is_set():
                 return
             act()
 
 
-def _plan(played: Drive, shift_ns: int, master: int, source: LiveSource) -> Iterator[tuple[int, Callable[[], None]]]:
+class Pty:
+    """A pseudo terminal: `name` is the port to open, `write` speaks as the receiver behind it would."""
+
+    def __init__(self) -> None:
+        self._master, self._slave = os.openpty()
+        tty.setraw(self._slave)
+        # A receiver goes on talking when nobody reads: a full line must not hold it up.
+        os.set_blocking(self._master, False)
+        self.name = os.ttyname(self._slave)
+        self.lost = 0
+
+    def write(self, data: bytes) -> None:
+        """Send; what finds no reader is lost and counted in bytes."""
+        try:
+            sent = os.write(self._master, data)
+        except BlockingIOError:
+            sent = 0
+        self.lost += len(data) - sent
+
+    def close(self) -> None:
+        """Unplug."""
+        for end in (self._master, self._slave):
+            os.close(end)
+
+
+def _plan(played: Drive, shift_ns: int, pty: Pty, source: LiveSource) -> Iterator[tuple[int, Callable[[], None]]]:
     """Fixes as sentences into the pty, odometry straight into the source, in order of time."""
     acts: list[tuple[int, int, Fix | Motion]] = [(f.stamp_ns, 0, f) for f in played.fixes]
     acts += [(m.stamp_ns, 1, m) for m in played.motion or ()]
     for stamp_ns, _, event in sorted(acts, key=lambda a: a[:2]):
         due_ns = stamp_ns + shift_ns
         if isinstance(event, Fix):
-            yield due_ns, lambda fix=event: _write(master, sentences(fix))
+            yield due_ns, partial(pty.write, sentences(event))
         else:
-            yield due_ns, lambda motion=event, due_ns=due_ns: source.take(replace(motion, stamp_ns=due_ns))
+            yield due_ns, partial(source.take, replace(event, stamp_ns=due_ns))
 
 
-def _write(master: int, data: bytes) -> None:
-    os.write(master, data)
+def _frames(member: CameraMember, pictures: Pictures, shift_ns: int) -> Iterator[Frame]:
+    """A camera's pictures with the stamps they had, moved to this run's time."""
+    for row, image in pictures.read():
+        yield Frame(int(member.stamp_ns[row]) + shift_ns, member.model.name, int(member.index[row]), image)
+
+
+def _playable(path: Path) -> Drive:
+    played = open_drive(path)
+    for name, member in played.members.items():
+        if member.pictures is None:
+            remedy = "simulate a drive with camera files"
+            raise SetupError(f"camera {name} has no pictures to play", file=path, remedy=remedy)
+    if any(fix.utc_ns is None for fix in played.fixes):
+        remedy = "fill column utc_ns: a receiver always says its time"
+        raise SetupError("has fixes without UTC", file=played.gnss.file, remedy=remedy)
+    return played
+
+
+def simulated(config: Config, played: Drive, port: str) -> Config:
+    """The configuration of the car that `played` was: its cameras, antenna and city behind this receiver's port."""
+    x_m, y_m, z_m = played.meta.antenna_m
+    cameras = tuple(CameraSource(str(played.path / name), m.model) for name, m in played.members.items())
+    receiver = Receiver(port, x_m=x_m, y_m=y_m, z_m=z_m)
+    vehicle, city = config.vehicle or played.meta.vehicle, played.city or config.city
+    return replace(config, vehicle=vehicle, cameras=cameras, receiver=receiver, city=city)
 
 
 def simulate(path: Path, config: Config, options: LiveOptions) -> LiveResult:
-    """Play a drive with pixels in real time; returns when its cameras have ended."""
-    played = open_drive(path)
-    if not played.has_pixels:
-        raise SetupError("has no pictures to play", file=path, remedy="simulate a drive with camera files")
+    """Play a drive with pixels in real time; returns when its cameras have ended, or by a signal."""
+    played = _playable(path)
     clock = SystemClock()
-    cameras = tuple(_camera(played, name) for name in played.members)
-    config = replace(config, vehicle=config.vehicle or played.meta.vehicle, cameras=cameras)
-    kit = equip(config, detect=True)
-    atlas = kit.atlas(played.city)
-    master, slave = os.openpty()
-    tty.setraw(slave)
-    # Loading takes seconds; time starts when everything stands ready.
-    start_ns = clock.monotonic_ns()
-    first_ns = min(min(int(m.stamp_ns[0]) for m in played.members.values()), played.fixes[0].stamp_ns)
-    shift_ns = int(_LEAD_S * 1e9) - first_ns
-    source = LiveSource(clock, start_ns)
-    try:
-        for row in cameras:
-            stamps_s = [(int(s) + shift_ns) * 1e-9 for s in played.members[row.camera.name].stamp_ns]
-            source.add_camera(CameraThread(row, clock, start_ns, source.take_frame, stamps_s))
-        receiver = Receiver(os.ttyname(slave))
-        connect_receiver(receiver, source, clock, start_ns)
-        source.add_device(Player(_plan(played, shift_ns, master, source), clock, start_ns))
-        return drive(source, config.vehicle or played.meta.vehicle, config, kit, atlas, options)
-    finally:
-        os.close(master)
-        os.close(slave)
-
-
-def _camera(played: Drive, name: str) -> CameraSource:
-    pictures = played.members[name].pictures
-    if pictures is None:
-        raise SetupError(
-            f"camera {name} has no pictures", file=played.path, remedy="simulate a drive with camera files"
+    with stop_on_signals() as stopper, ExitStack() as stack:
+        pty = Pty()
+        stack.callback(pty.close)
+        config = simulated(config, played, pty.name)
+        kit = equip(config, detect=True)
+        # Loading takes seconds; time starts when everything stands ready.
+        start_ns = clock.monotonic_ns()
+        first_ns = min(min(int(m.stamp_ns[0]) for m in played.members.values()), played.fixes[0].stamp_ns)
+        shift_ns = int(_LEAD_S * 1e9) - first_ns
+        source = LiveSource(clock, start_ns, linger_s=_LINGER_S)
+        stack.callback(source.close)
+        for row, member in zip(config.cameras, played.members.values(), strict=True):
+            if member.pictures is not None:
+                frames = _frames(member, member.pictures, shift_ns)
+                source.add_camera(CameraThread(row, clock, start_ns, source.take_frame, frames))
+        source.add_device(NmeaReceiver(config.receiver or Receiver(pty.name), source, clock, start_ns))
+        source.add_device(Player(_plan(played, shift_ns, pty, source), clock, start_ns))
+        result = drive(source, config, kit, options, stopper)
+        return (
+            replace(result, counts={**result.counts, "receiver: bytes nobody read": pty.lost}) if pty.lost else result
         )
-    return CameraSource(str(pictures.source), played.members[name].model)

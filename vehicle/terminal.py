@@ -80,7 +80,7 @@ def print_result(result: ReplayResult, catalogue: Catalogue) -> None:
     rate = result.frames / result.wall_s if result.wall_s else 0.0
     console.print(f"{result.wall_s:.1f} s, {rate:.1f} frames/s; report: {result.out / 'report.html'}")
     if result.unsent:
-        console.print(f"[red]{result.unsent} items could not be delivered[/]; they stay in {result.out}.store")
+        console.print(f"[red]{result.unsent} items could not be delivered[/]; they stay in {result.store}")
 
 
 def result_json(result: ReplayResult) -> dict[str, Any]:
@@ -95,6 +95,8 @@ def result_json(result: ReplayResult) -> dict[str, Any]:
         "data": dict(result.data),
         "frames": result.frames,
         "wall_s": result.wall_s,
+        "run_s": result.run_s,
+        "store": str(result.store),
         "unsent": result.unsent,
         "notices": list(result.notices),
     }

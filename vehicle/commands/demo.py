@@ -15,6 +15,7 @@ from perception.errors import SetupError
 from replays.score import score_run, score_text
 from uplink.platform.serve import LocalPlatform
 from vehicle.config import MODELS, Config
+from vehicle.folders import emptied, platform_beside
 from vehicle.replay import ReplayOptions, ReplayResult, replay
 from vehicle.terminal import print_result, progress_bar
 
@@ -55,8 +56,8 @@ def handle(arguments: argparse.Namespace) -> int:
     if not SAMPLE.exists():
         raise SetupError("is missing", file=SAMPLE, remedy="restore replays/samples from the repository")
     catalogue = load_catalogue(MODELS)
-    data = arguments.out.with_name(arguments.out.name + ".platform")
-    with LocalPlatform.start(_emptied(data)) as platform:
+    data = platform_beside(arguments.out)
+    with LocalPlatform.start(emptied(data)) as platform:
         print(f"console: {platform.url}/", file=sys.stderr)
         with progress_bar() as tell:
             options = ReplayOptions(platform=platform.url)
@@ -73,14 +74,3 @@ def handle(arguments: argparse.Namespace) -> int:
             print("The console stays open until you press Enter.")
             sys.stdin.readline()
     return 1 if wrong else 0
-
-
-def _emptied(folder: Path) -> Path:
-    """The demo's own platform folder, without what an earlier demo left there."""
-    import shutil
-
-    if folder.exists():
-        if any(folder.iterdir()) and not list(folder.glob("*.sqlite*")) + list(folder.glob("*.db*")):
-            raise SetupError("is in the way and is no platform's folder", file=folder, remedy="move it or use --out")
-        shutil.rmtree(folder)
-    return folder

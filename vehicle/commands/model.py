@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from models.commands import evaluate_model, export_model, prepare_data, train_model
+from models.commands import evaluate_model, export_model, prepare_data, require_train_extra, train_model
 from perception.card import load_card
 from perception.catalogue import load_catalogue
 from perception.detector import OnnxDetector
@@ -96,6 +96,7 @@ def handle_prepare(arguments: argparse.Namespace) -> int:
 
 def handle_train(arguments: argparse.Namespace) -> int:
     """Train; prints the checkpoint's path."""
+    require_train_extra()
     from models.train import TrainParams
 
     params = TrainParams(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +12,8 @@ from pathlib import Path
 from perception.errors import SetupError
 from uplink.platform.serve import LocalPlatform
 from vehicle.commands.replay import configured
-from vehicle.replay import fresh_store
+from vehicle.config import Config
+from vehicle.folders import emptied, platform_beside, store_beside
 from vehicle.run import LiveOptions, LiveResult, run_live
 from vehicle.simulate import simulate
 from vehicle.terminal import print_json
@@ -35,20 +38,33 @@ def handle(arguments: argparse.Namespace) -> int:
         raise SetupError("nothing to run", remedy="give a CAR.toml, or --simulate DRIVE")
     config = configured(arguments.config, arguments.model)
     config = replace(config, platform_url=arguments.platform or config.platform_url)
-    options = LiveOptions(arguments.record, arguments.out)
+    say = _to_stderr if sys.stderr.isatty() else None
     if arguments.simulate is None:
-        return _tell(run_live(config, options), arguments.json)
-    base = arguments.out or Path("runs") / f"live-{arguments.simulate.resolve().name}"
-    data = fresh_store(base) if arguments.config is None else config.data_dir
-    record = arguments.record or base.with_name(base.name + ".drive")
-    with ExitStack() as stack:
-        if config.platform_url is None:
-            platform = stack.enter_context(LocalPlatform.start(base.with_name(base.name + ".platform")))
-            config = replace(config, platform_url=platform.url)
-            print(f"console: {platform.url}/")
-        result = simulate(arguments.simulate, replace(config, data_dir=data), LiveOptions(record, base))
-    print(f"recorded: {record}   (qiji replay {record} --detections recorded ends with the same cases)")
+        result = run_live(config, LiveOptions(arguments.record, arguments.out, say=say))
+    else:
+        result = _simulate(arguments, config, say)
     return _tell(result, arguments.json)
+
+
+def _to_stderr(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def _simulate(arguments: argparse.Namespace, config: Config, say: Callable[[str], None] | None) -> LiveResult:
+    """Without a CAR.toml: a store, a recording and, unless one is named, a platform beside the run folder."""
+    base: Path = arguments.out or Path("runs") / f"live-{arguments.simulate.resolve().name}"
+    record: Path = arguments.record or base.with_name(base.name + ".drive")
+    with ExitStack() as stack:
+        if arguments.config is None:
+            data = emptied(store_beside(base))
+            config = replace(config, data_dir=data)
+            if config.platform_url is None:
+                platform = stack.enter_context(LocalPlatform.start(emptied(platform_beside(base))))
+                config = replace(config, platform_url=platform.url)
+                print(f"console: {platform.url}/", file=sys.stderr)
+        result = simulate(arguments.simulate, config, LiveOptions(record, base, say=say))
+    print(f"recorded: {record}   (qiji replay {record} --detections recorded: the same cases)", file=sys.stderr)
+    return result
 
 
 def _tell(result: LiveResult, as_json: bool) -> int:
@@ -59,5 +75,5 @@ def _tell(result: LiveResult, as_json: bool) -> int:
         print(f"{name}  {state}")
     for name, count in result.counts.items():
         print(f"{name}: {count}")
-    print("everything was acknowledged" if result.unsent == 0 else f"unsent: {result.unsent}")
+    print("the outbox is empty" if result.unsent == 0 else f"{result.unsent} items wait in the outbox")
     return 0
