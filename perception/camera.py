@@ -1,8 +1,8 @@
 """Camera model: where a point of the world falls in the picture, and which ray a pixel sees.
 
-Vehicle frame: x forward, y left, z up, origin on the ground. Optical frame: x right, y down, z forward. Pixel centres are
-at integers. Angles are right-handed in the vehicle frame, R = Rz(yaw) Ry(pitch) Rx(roll): yaw > 0 turns left, pitch > 0
-looks down. Distortion follows OpenCV (k1, k2, p1, p2, k3, ...), `model` is pinhole or fisheye.
+Vehicle frame: x forward, y left, z up, origin on the ground. Optical frame: x right, y down, z forward. Pixel centres
+are at integers. Angles are right-handed in the vehicle frame, R = Rz(yaw) Ry(pitch) Rx(roll): yaw > 0 turns left,
+pitch > 0 looks down. Distortion follows OpenCV (k1, k2, p1, p2, k3, ...), `model` is pinhole or fisheye.
 """
 
 from __future__ import annotations
@@ -34,8 +34,17 @@ def rotation(yaw_rad: float, pitch_rad: float, roll_rad: float) -> Array:
 
 
 @lru_cache(maxsize=64)
+def _vehicle_from_optical(yaw_deg: float, pitch_deg: float, roll_deg: float) -> Array:
+    product: Array = rotation(math.radians(yaw_deg), math.radians(pitch_deg), math.radians(roll_deg)) @ (
+        _MOUNT_FROM_OPTICAL
+    )
+    product.setflags(write=False)
+    return product
+
+
+@lru_cache(maxsize=64)
 def _widest(dist: tuple[float, ...]) -> float:
-    """Largest undistorted radius that a pinhole model with `dist` still maps outward; beyond it the polynomial folds back."""
+    """Largest undistorted radius that a pinhole model with `dist` maps outward; beyond it the polynomial folds back."""
     k = (*dist, *(0.0,) * (8 - len(dist)))[:8]
     radius = np.linspace(0.0, 20.0, 4001)
     r2 = radius**2
@@ -47,7 +56,7 @@ def _widest(dist: tuple[float, ...]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class CameraModel:
-    """Intrinsics in px, mount in the vehicle frame (metres, degrees). `guessed`: nobody calibrated it, sigmas are wide."""
+    """Intrinsics in px, mount in the vehicle frame (metres, degrees). `guessed`: nobody calibrated it: wide sigmas."""
 
     name: str
     width: int
@@ -75,9 +84,7 @@ class CameraModel:
     @property
     def vehicle_from_optical(self) -> Array:
         """Rotation (3, 3) from the optical to the vehicle frame."""
-        mount = rotation(math.radians(self.yaw_deg), math.radians(self.pitch_deg), math.radians(self.roll_deg))
-        product: Array = mount @ _MOUNT_FROM_OPTICAL
-        return product
+        return _vehicle_from_optical(self.yaw_deg, self.pitch_deg, self.roll_deg)
 
     @property
     def position_m(self) -> Array:
@@ -122,7 +129,7 @@ class CameraModel:
         return np.asarray(out, dtype=np.float64).reshape(-1, 2), depth
 
     def ground_point(self, pixels: Array, height_m: float = 0.0) -> Array:
-        """Where the rays of `pixels` (N, 2) meet the plane z = height_m, vehicle frame (N, 2) m; NaN at or above the horizon."""
+        """Where rays of `pixels` (N, 2) meet the plane z = height_m, vehicle frame (N, 2) m; NaN above the horizon."""
         normal = self.normalise(pixels)
         rays = np.concatenate([normal, np.ones((len(normal), 1))], axis=1) @ self.vehicle_from_optical.T
         down = rays[:, 2]

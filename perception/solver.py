@@ -58,12 +58,14 @@ def fit(
         weight = np.minimum(1.0, HUBER / np.maximum(np.abs(values[0]), 1e-12))
         hessian = (jacobian * weight[:, None]).T @ jacobian + np.diag(1.0 / sigma**2)
         gradient = jacobian.T @ (weight * values[0]) + (now[free] - mean) / sigma**2
-        if 0.5 * gradient @ np.linalg.solve(hessian, gradient) < 1e-5:
+        dampings = damping * np.array([0.0, 0.1, 1.0, 10.0, 1000.0])
+        damped = hessian + dampings[:, None, None] * np.diag(np.diag(hessian))
+        steps = np.linalg.solve(damped, np.repeat(gradient[None, :, None], len(dampings), axis=0))[:, :, 0]
+        if 0.5 * gradient @ steps[0] < 1e-5:
             break
-        tries = np.repeat(now[None], 4, axis=0)
-        dampings = damping * np.array([0.1, 1.0, 10.0, 1000.0])
-        for row, value in enumerate(dampings):
-            tries[row, free] -= np.linalg.solve(hessian + value * np.diag(np.diag(hessian)), gradient)
+        tries = np.repeat(now[None], len(dampings) - 1, axis=0)
+        tries[:, free] -= steps[1:]
+        dampings = dampings[1:]
         new_data, costs = total(tries)
         best = int(np.argmin(costs))
         if not costs[best] < cost[0]:

@@ -10,7 +10,6 @@ import numpy as np
 
 from gnss.geodesy import LocalFrame, distance_m
 from gnss.types import Pose, PoseState
-from perception.boxes import iou
 from perception.camera import CameraModel
 from perception.catalogue import Catalogue
 from perception.existence import ExistenceParams, track_existence
@@ -84,12 +83,21 @@ def _overlap(a: Track, b: Track) -> float | None:
     shared = [(mine[key], o.xyxy) for o in b.observations if (key := (o.camera, o.index)) in mine]
     if not shared:
         return None
-    return float(np.mean([iou(np.array([x], np.float32), np.array([y], np.float32))[0, 0] for x, y in shared]))
+    x, y = np.array(shared).transpose(1, 2, 0)
+    sides = np.maximum(np.minimum(x[2:], y[2:]) - np.maximum(x[:2], y[:2]), 0.0)
+    inter = sides[0] * sides[1]
+    union = np.prod(x[2:] - x[:2], axis=0) + np.prod(y[2:] - y[:2], axis=0) - inter
+    return float(np.mean(inter / np.maximum(union, 1e-6)))
 
 
 def same_thing(a: Closed, b: Closed, catalogue: Catalogue, params: WindowParams) -> bool:
     """Are two tracks of one window one object? Fragments share no frame; double detections overlap where they do."""
     if Verdict.MOVING in (a.landmark.verdict, b.landmark.verdict):
+        return False
+    frame = LocalFrame(a.landmark.lat_deg, a.landmark.lon_deg)
+    gap = np.array(frame.to_enu(b.landmark.lat_deg, b.landmark.lon_deg))
+    total = a.landmark.cov_own_m2 + b.landmark.cov_own_m2 + params.same_floor_m2 * np.eye(2)
+    if not float(gap @ np.linalg.solve(total, gap)) < params.same_gate:
         return False
     overlap = _overlap(a.track, b.track)
     if overlap is not None and overlap < params.same_iou:
@@ -101,10 +109,7 @@ def same_thing(a: Closed, b: Closed, catalogue: Catalogue, params: WindowParams)
     if a.track.appearance is not None and b.track.appearance is not None:
         if 1.0 - float(np.sqrt(a.track.appearance * b.track.appearance).sum()) > params.other_look:
             return False
-    frame = LocalFrame(a.landmark.lat_deg, a.landmark.lon_deg)
-    gap = np.array(frame.to_enu(b.landmark.lat_deg, b.landmark.lon_deg))
-    total = a.landmark.cov_own_m2 + b.landmark.cov_own_m2 + params.same_floor_m2 * np.eye(2)
-    return float(gap @ np.linalg.solve(total, gap)) < params.same_gate
+    return True
 
 
 @dataclass(slots=True)
