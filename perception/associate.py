@@ -89,7 +89,7 @@ def _shares(case: Case) -> dict[str, tuple[float, Array]]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Alignment:
-    """The pass offset with what its voters share: GNSS error that a case has like the voters is no error between them."""
+    """The pass offset with what its voters share: GNSS error that a case has like them is no error between them."""
 
     offset: Offset
     shares: Mapping[str, tuple[float, Array]]
@@ -156,7 +156,7 @@ def _costs(
     rules: Rules,
     params: AssociateParams,
 ) -> Array:
-    """Pair costs (L, C): squared Mahalanobis distance + ln of the innovation determinant + class; forbidden pairs are 1e6."""
+    """Pair costs (L, C): squared Mahalanobis distance + ln of its determinant + class; forbidden pairs are 1e6."""
     cost = np.full((len(landmarks), len(cases)), _FORBIDDEN)
     offset = alignment.offset
     parts = [alignment.known_part(c) for c in cases]
@@ -293,7 +293,7 @@ def _misses(
     cameras: Mapping[str, CameraModel],
     params: AssociateParams,
 ) -> list[CaseChange]:
-    """Looks that did not find a known thing: existence falls only when the place was clearly seen, once per approach."""
+    """Looks that did not find a known thing: existence falls only when the place was clearly seen, once an approach."""
     changes: list[CaseChange] = []
     field, offset = ViewField.of(record.views), alignment.offset
     for case in cases:

@@ -161,7 +161,8 @@ class Casework:
             else row.code
         )
         case = Case(
-            self._new_id(m), 0, row.name, row.matter_kind, code, m.class_name, CaseState.OPEN if opens else CaseState.CANDIDATE,
+            self._new_id(m), 0, row.name, row.matter_kind, code, m.class_name,
+            CaseState.OPEN if opens else CaseState.CANDIDATE,
             m.existence, m.confidence, m.lat_deg, m.lon_deg, (0.0, 0.0, 0.0), (), (), self._record.vehicle,
             m.first_utc_ns, m.last_utc_ns, m.first_utc_ns, m.last_utc_ns, finding.reason, finding.zone, finding.grid,
             finding.component, "lead", m.heading_deg, m.extent_m, m.pictures, dwell_s=finding.dwell_s,
@@ -198,9 +199,11 @@ class Casework:
         fresh = tuple(p for p in m.pictures if p.sha256 not in old) if not again or len(case.evidence) < 2 else ()
         fresh = fresh[: max(0, MOST_EVIDENCE - len(case.evidence))]
         after = replace(
-            case, state=state, existence=existence, confidence=max(case.confidence, m.confidence), evidence=case.evidence + fresh,
-            last_seen_utc_ns=_latest(case.last_seen_utc_ns, m.last_utc_ns), clear_misses=0, zone=finding.zone or case.zone,
-            last_clear_look_utc_ns=_latest(case.last_clear_look_utc_ns, m.last_utc_ns), component=finding.component or case.component,
+            case, state=state, existence=existence, confidence=max(case.confidence, m.confidence), clear_misses=0,
+            evidence=case.evidence + fresh, zone=finding.zone or case.zone,
+            component=finding.component or case.component,
+            last_seen_utc_ns=_latest(case.last_seen_utc_ns, m.last_utc_ns),
+            last_clear_look_utc_ns=_latest(case.last_clear_look_utc_ns, m.last_utc_ns),
         )  # fmt: skip
         change = self._change(case, self._placed(after, passes), kind, m.last_stamp_ns, reason, fresh)
         # An urgent case was filed by this very track before its window closed.
@@ -241,7 +244,7 @@ class Casework:
         )
 
     def miss(self, case: Case, pass_pd: float, stamp_ns: int, *, seen_healthy: bool) -> CaseChange | None:
-        """A clear look that did not find it: existence falls; gone only after looks enough, with the picture that shows it."""
+        """A clear look that did not find it: existence falls; gone only after looks enough, with a picture of it."""
         shape = self.rules.catalogue.classes[case.class_name]
         last = _latest(case.last_seen_utc_ns, case.last_clear_look_utc_ns)
         end_ns = self._record.end_utc_ns
@@ -252,9 +255,10 @@ class Casework:
         enough = misses >= (1 if seen_healthy or (pass_pd >= 0.95 and shape.identity == "transient") else 2)
         gone = existence < self._params.resolve_at and enough
         pictures = tuple(p for name, p in self._record.case_pictures if name == case.id) if gone else ()
+        ended = CaseState.WITHDRAWN if case.state is CaseState.CANDIDATE else CaseState.RESOLVED
         after = replace(
-            case, existence=existence, clear_misses=misses, last_clear_look_utc_ns=_latest(case.last_clear_look_utc_ns, now), evidence=case.evidence + pictures,
-            state=case.state if not gone else CaseState.WITHDRAWN if case.state is CaseState.CANDIDATE else CaseState.RESOLVED,
+            case, existence=existence, clear_misses=misses, evidence=case.evidence + pictures,
+            last_clear_look_utc_ns=_latest(case.last_clear_look_utc_ns, now), state=ended if gone else case.state,
         )  # fmt: skip
         proof = "the healthy one is there" if seen_healthy else f"clear look {misses}, pD {pass_pd:.2f}, not there"
         if gone:

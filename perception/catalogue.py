@@ -12,7 +12,8 @@ from perception.errors import CityError
 
 ROLES = ("problem", "vehicle", "anchor", "healthy", "person", "context")
 _CLASS_KEYS = {
-    "title", "title_zh", "role", "kind", "healthy", "size_m", "size_rel_sigma", "yaw", "identity", "survival_h", "on_ground",
+    "title", "title_zh", "role", "kind", "healthy", "size_m", "size_rel_sigma", "yaw", "identity", "survival_h",
+    "on_ground",
 }  # fmt: skip
 _KIND_KEYS = {"title", "title_zh", "family", "matter_kind", "code", "urgent"}
 

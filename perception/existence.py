@@ -1,7 +1,7 @@
 """Does it exist, and was its place really looked at? Bernoulli existence, one look per approach, persistence by class.
 
-Formulas: geolocation.md 3.3 and 8H. Frames of one approach are correlated, so they make groups of `group_s`, and a whole
-approach never counts for more than `most_pass_pd`.
+Formulas: geolocation.md 3.3 and 8H. Frames of one approach are correlated, so they make groups of `group_s`, and a
+whole approach never counts for more than `most_pass_pd`.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ def clipped(probability: float) -> float:
 def track_existence(observations: Sequence[Observation], threshold: float, params: ExistenceParams) -> float:
     """Probability that a track is a real thing of its class, from its own boxes.
 
-    Each group of frames counts once, by its mean confidence relative to the class's case threshold (the point where a box is as likely
-    right as wrong), damped because groups of one approach share the same mistake.
+    Each group of frames counts once, by its mean confidence relative to the class's case threshold (the point where a
+    box is as likely right as wrong), damped because groups of one approach share the same mistake.
     """
     groups: dict[int, list[float]] = {}
     for o in observations:
@@ -72,13 +72,13 @@ def survived(existence: float, shape: ObjectClass, elapsed_s: float) -> float:
 
 
 def after_hit(existence: float, landmark_existence: float) -> float:
-    """Combine with a detection of another approach: odds multiply by the track's own likelihood ratio over its birth odds."""
+    """Combine with a detection of another approach: odds multiply by the track's own, which hold the birth prior."""
     odds = existence / (1 - existence) * max(landmark_existence / (1 - landmark_existence), 1.0)
     return clipped(odds / (1 + odds))
 
 
 def after_miss(existence: float, pass_pd: float, params: ExistenceParams) -> float:
-    """r(1-pD) / (1 - r pD) for a clear look that did not find it, with the false-alarm rate of a pass in the denominator."""
+    """r(1-pD) / (1 - r pD) for a clear look that did not find it, with a pass's false alarms in the denominator."""
     kept = existence * (1.0 - pass_pd)
     return clipped(kept / (kept + (1.0 - existence) * (1.0 - params.false_pass)))
 
@@ -159,7 +159,7 @@ def clear_look(
     cameras: Mapping[str, CameraModel],
     params: ExistenceParams,
 ) -> tuple[float, int]:
-    """Detection probability that this pass would have had of an object at `place` (lat, lon), and the stamp of its last clear view.
+    """Detection probability that this pass would have had of a thing at `place` (lat, lon), and its last clear stamp.
 
     0.0 when no view was clear: then nothing may be concluded. `cov_m2` (2, 2) widens what must be in view.
     """

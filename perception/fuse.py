@@ -1,7 +1,7 @@
 """One position from several passes, and the offset of a pass against what is known.
 
-GNSS error is common to a pass and decays as a Gauss-Markov process between windows, so passes a minute apart are nearly one
-measurement and passes a day apart are two (geolocation.md, 5 and 8G). The split of every covariance is kept.
+GNSS error is common to a pass and decays as a Gauss-Markov process between windows, so passes a minute apart are nearly
+one measurement and passes a day apart are two (geolocation.md, 5 and 8G). The split of every covariance is kept.
 """
 
 from __future__ import annotations

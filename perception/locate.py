@@ -240,11 +240,10 @@ def place(
     if shape.role == "vehicle":
         loose = sigma.copy()
         loose[[solid.ALONG, solid.ACROSS]] = params.speed_sigma_mps, params.drift_sigma_mps
-        moving = fit(residuals, mean.copy(), mean, loose)
         starts = [best.parameters]
         if (early := _moving_guess(view, shape, observations)) is not None:
             starts.append(np.concatenate([early[:2], mean[2 : solid.ALONG], early[2:]]))
-        moving = max([moving, *(fit(residuals, s, mean, loose) for s in starts)], key=lambda f: f.log_evidence)
+        moving = max((fit(residuals, s, mean, loose) for s in starts), key=lambda f: f.log_evidence)
         verdict, speed = _verdict(best, moving, params)
         if verdict is Verdict.MOVING:
             best = moving

@@ -86,7 +86,7 @@ def zone_probability(zone: Zone, lat_deg: float, lon_deg: float, cov_m2: Array) 
 def match_component(
     atlas: Atlas, codes: frozenset[str], lat_deg: float, lon_deg: float, cov_m2: Array, search_m: float
 ) -> ComponentMatch | None:
-    """The register component of one of `codes` most likely to be the thing here, against "none of them" (1 per 200 m2)."""
+    """The register component of one of `codes` most likely to be the thing, against "none of them" (1 per 200 m2)."""
     frame = LocalFrame(lat_deg, lon_deg)
     likelihoods: list[tuple[float, str, str]] = []
     for component in atlas.components_near(lat_deg, lon_deg, search_m):

@@ -40,7 +40,7 @@ class Sightings:
 
     `edges` (F, 4) are left, top, right, bottom in normalised image coordinates, `sigma` (F, 4) too (inf: unusable).
     `shake` (F, 2) is 1 sigma of what moves a whole box across and up: attitude jitter and the pose's own noise.
-    `east_m, north_m, yaw_rad` (F,) describe the vehicle, yaw counter-clockwise from east; `time_s` (F,) is from the middle.
+    `east_m, north_m, yaw_rad` (F,) describe the vehicle, yaw counter-clockwise from east; `time_s` (F,) from mid-track.
     """
 
     edges: Array

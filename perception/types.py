@@ -33,7 +33,7 @@ class Frame:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Detections:
-    """Boxes of one frame: `xyxy` float32 (N, 4) px, `confidence` float32 (N,), `class_id` int32 (N,) into `class_names`.
+    """Boxes of one frame: `xyxy` float32 (N, 4) px, `confidence` float32 (N,), `class_id` int32 (N,) of `class_names`.
 
     `class_names` are catalogue names. `appearance` float32 (N, D) or None: one small vector per box.
     """
@@ -222,7 +222,8 @@ class PassRecord:
 
     `cov_common_m2` (2, 2) east/north: the GNSS offset that every landmark of this window shares.
     `case_pictures` are redacted pictures of the places of known cases, by case id, for a proof that one is gone.
-    `live` are provisional landmarks of tracks that go on beyond the window: they change nothing, but what they show is not gone.
+    `live` are provisional landmarks of tracks that go on beyond the window: they change nothing, but what they show is
+    not gone.
     `trail` (utc_ns, lat_deg, lon_deg) is where the vehicle was, oldest first, for "was it away in between".
     """
 
@@ -346,7 +347,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class CaseChange:
-    """A step in a case's life: `case` is the state after it, `base_revision` the revision it was made from (0: none)."""
+    """A step in a case's life: `case` is the state after it, `base_revision` what it was made from (0: none)."""
 
     case_id: str
     base_revision: int

@@ -27,7 +27,8 @@ def _outline(thing: Thing, world: World, mount: tuple[float, float] = (0.0, 0.0)
     h[0, [solid.MOUNT_YAW, solid.MOUNT_PITCH]] = np.radians(mount)
     box = view.outline(h, solid.template(thing.shape), thing.shape)[0, 0]
     c = world.camera
-    return box * (c.fx, c.fy, c.fx, c.fy) + (c.cx, c.cy, c.cx, c.cy) + 0.5
+    pixels: Array = box * (c.fx, c.fy, c.fx, c.fy) + (c.cx, c.cy, c.cx, c.cy) + 0.5
+    return pixels
 
 
 @pytest.mark.parametrize("class_name", ["car", "truck", "guardrail_damaged"])
