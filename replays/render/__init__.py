@@ -1,0 +1,1 @@
+"""Rendered streets: a seeded layout, exact truth, and pictures made with Blender (extra ``synth``)."""
