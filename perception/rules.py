@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import shapely
 
 from gnss.atlas import Atlas, Zone
 from gnss.geodesy import LocalFrame
@@ -39,8 +40,9 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class RuleParams:
-    """Tuning of the rules; probabilities are of the footprint centre lying in a zone."""
+    """Tuning of the rules; a vehicle stands in a zone when `footprint_share` of its footprint does."""
 
+    footprint_share: float = 0.3
     zone_sure: float = 0.6
     zone_possible: float = 0.3
     search_m: float = 30.0
@@ -81,6 +83,25 @@ def zone_probability(zone: Zone, lat_deg: float, lon_deg: float, cov_m2: Array) 
     spread = _LATTICE @ np.linalg.cholesky(cov_m2 + 1e-9 * np.eye(2)).T
     inside = sum(zone.contains(*frame.to_geo(float(e), float(n))) for e, n in spread)
     return float(inside) / len(spread)
+
+
+def footprint_probability(zone: Zone, landmark: Landmark, cov_m2: Array, share: float) -> float:
+    """Probability that at least `share` of a vehicle's footprint lies in the zone, by 37 equally likely places.
+
+    A kerb strip is hardly wider than a car, so asking for the centre alone would turn metre-level GNSS into doubt.
+    """
+    if landmark.heading_deg is None or landmark.extent_m[0] <= 0:
+        return zone_probability(zone, landmark.lat_deg, landmark.lon_deg, cov_m2)
+    frame = LocalFrame(landmark.lat_deg, landmark.lon_deg)
+    local = shapely.transform(zone.polygon, lambda p: np.column_stack(frame.to_enu(p[:, 1].copy(), p[:, 0].copy())))
+    turn = math.radians(90.0 - landmark.heading_deg)
+    along = np.array([math.cos(turn), math.sin(turn)]) * landmark.extent_m[0] / 2
+    across = np.array([-math.sin(turn), math.cos(turn)]) * max(landmark.extent_m[1], 0.3) / 2
+    corners = np.array([along + across, across - along, -along - across, along - across])
+    spread = _LATTICE @ np.linalg.cholesky(cov_m2 + 1e-9 * np.eye(2)).T
+    places = shapely.polygons(corners[None, :, :] + spread[:, None, :])
+    inside = shapely.area(shapely.intersection(places, local)) / shapely.area(places)
+    return float(np.mean(inside >= share))
 
 
 def match_component(
@@ -128,7 +149,11 @@ class Rules:
         shape = self.catalogue.classes[landmark.class_name]
         cov = landmark.cov_own_m2 + common_m2
         zones = self.atlas.zones_near(landmark.lat_deg, landmark.lon_deg, self._params.search_m)
-        chances = [(zone_probability(z, landmark.lat_deg, landmark.lon_deg, cov), z) for z in zones]
+        if shape.role == "vehicle":
+            share = self._params.footprint_share
+            chances = [(footprint_probability(z, landmark, cov, share), z) for z in zones]
+        else:
+            chances = [(zone_probability(z, landmark.lat_deg, landmark.lon_deg, cov), z) for z in zones]
         chances.sort(key=lambda row: (-row[0], row[1].id))
         if any(z.kind == "sensitive" and p > 0.05 for p, z in chances):
             return Finding(Decision.REFUSE, "inside a sensitive area: nothing is stored", end=TrackEnd.SUPPRESSED)

@@ -70,7 +70,7 @@ def test_a_moving_car_is_refused_and_an_unsure_one_waits() -> None:
 
 
 def test_at_the_edge_of_a_zone_it_waits() -> None:
-    found = _judge(make_landmark("car", 2.05, 50.0, sigma_m=0.7), make_zone("no_stopping", *KERB, dwell_s=0.0))
+    found = _judge(make_landmark("car", 1.6, 50.0, sigma_m=0.7), make_zone("no_stopping", *KERB, dwell_s=0.0))
     assert found.decision is Decision.HOLD
     assert found.reason.startswith("perhaps in")
 
