@@ -19,25 +19,33 @@ def override(params: T, table: Mapping[str, Any], file: Path, where: str = "para
     changes: dict[str, Any] = {}
     for key, value in table.items():
         place = f"[{where}] {key}"
+        line = _line_of(file, key)
         if key not in known:
-            raise SetupError(f"{place} does not exist", file=file, remedy=f"use one of {sorted(known)}")
+            raise SetupError(f"{place} does not exist", file=file, line=line, remedy=f"use one of {sorted(known)}")
         default = known[key]
         if is_dataclass(default):
             if not isinstance(value, Mapping):
-                raise SetupError(f"{place} must be a table", file=file, remedy=f"write [{where}.{key}]")
+                raise SetupError(f"{place} must be a table", file=file, line=line, remedy=f"write [{where}.{key}]")
             changes[key] = override(default, value, file, f"{where}.{key}")
         elif isinstance(default, bool) or isinstance(value, bool) or not isinstance(value, int | float):
             if type(value) is not type(default):
                 remedy = f"give a {type(default).__name__} like {default!r}"
-                raise SetupError(f"{place} is {value!r}", file=file, remedy=remedy)
+                raise SetupError(f"{place} is {value!r}", file=file, line=line, remedy=remedy)
             changes[key] = value
         elif not isinstance(default, int | float) or not math.isfinite(value):
-            raise SetupError(f"{place} is {value!r}", file=file, remedy=f"give a value like {default!r}")
+            raise SetupError(f"{place} is {value!r}", file=file, line=line, remedy=f"give a value like {default!r}")
         elif isinstance(default, int) and not isinstance(value, int):
-            raise SetupError(f"{place} is {value!r}", file=file, remedy="give a whole number")
+            raise SetupError(f"{place} is {value!r}", file=file, line=line, remedy="give a whole number")
         else:
             changes[key] = type(default)(value)
     return replace(params, **changes)  # type: ignore[type-var]
+
+
+def _line_of(file: Path, key: str) -> int | None:
+    """Line (from 1) of a key that is assigned, or heads a table, once in the file: tomllib keeps no places."""
+    texts = [text.split("=")[0].strip() for text in file.read_text(encoding="utf-8").splitlines()]
+    lines = [n for n, text in enumerate(texts, 1) if text == key or text.strip("[]").split(".")[-1] == key]
+    return lines[0] if len(lines) == 1 else None
 
 
 def as_table(params: object) -> dict[str, Any]:

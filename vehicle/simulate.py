@@ -7,7 +7,7 @@ import threading
 import tty
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,7 @@ from vehicle.cameras import CameraThread
 from vehicle.config import CameraSource, Config, Receiver
 from vehicle.live import LiveSource
 from vehicle.run import LiveOptions, LiveResult, NmeaReceiver, drive
-from vehicle.setup import equip
+from vehicle.setup import Equipment, equip
 from vehicle.signals import stop_on_signals
 
 _LEAD_S = 1.0
@@ -155,16 +155,27 @@ def simulated(config: Config, played: Drive, port: str) -> Config:
     return replace(config, vehicle=vehicle, cameras=cameras, receiver=receiver, city=city)
 
 
-def simulate(path: Path, config: Config, options: LiveOptions) -> LiveResult:
-    """Play a drive with pixels in real time; returns when its cameras have ended, or by a signal."""
-    played = _playable(path)
+@dataclass(frozen=True, slots=True)
+class Simulation:
+    """A drive that can be played and what it needs; made before anything is written."""
+
+    played: Drive
+    kit: Equipment
+
+    @staticmethod
+    def prepare(path: Path, config: Config) -> Simulation:
+        """Open the drive and load the model; raises SetupError when one of them cannot be used."""
+        return Simulation(_playable(path), equip(config, detect=True))
+
+
+def simulate(simulation: Simulation, config: Config, options: LiveOptions) -> LiveResult:
+    """Play a drive in real time; returns when its cameras have ended, or by a signal."""
+    played = simulation.played
     clock = SystemClock()
     with stop_on_signals() as stopper, ExitStack() as stack:
         pty = Pty()
         stack.callback(pty.close)
         config = simulated(config, played, pty.name)
-        kit = equip(config, detect=True)
-        # Loading takes seconds; time starts when everything stands ready.
         start_ns = clock.monotonic_ns()
         first_ns = min(min(int(m.stamp_ns[0]) for m in played.members.values()), played.fixes[0].stamp_ns)
         shift_ns = int(_LEAD_S * 1e9) - first_ns
@@ -176,7 +187,7 @@ def simulate(path: Path, config: Config, options: LiveOptions) -> LiveResult:
                 source.add_camera(CameraThread(row, clock, start_ns, source.take_frame, frames))
         source.add_device(NmeaReceiver(config.receiver or Receiver(pty.name), source, clock, start_ns))
         source.add_device(Player(_plan(played, shift_ns, pty, source), clock, start_ns))
-        result = drive(source, config, kit, options, stopper)
+        result = drive(source, config, simulation.kit, options, stopper)
         return (
             replace(result, counts={**result.counts, "receiver: bytes nobody read": pty.lost}) if pty.lost else result
         )

@@ -30,7 +30,7 @@ from vehicle.config import Config, load_config
 from vehicle.live import LiveSource
 from vehicle.replay import ReplayOptions, replay
 from vehicle.run import LiveOptions, LiveResult, run_live
-from vehicle.simulate import Pty, sentences, simulate
+from vehicle.simulate import Pty, Simulation, sentences, simulate
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -62,7 +62,7 @@ def simulated(filmed_original: Path, card: Path, tmp_path_factory: pytest.TempPa
         patch.setattr(vehicle.setup, "OnnxDetector", detector)
         config = Config(card=card, data_dir=base / "data", platform_url=platform.url)
         options = LiveOptions(base / "drive", base / "run", drain_s=60.0)
-        result = simulate(filmed_original, config, options)
+        result = simulate(Simulation.prepare(filmed_original, config), config, options)
         rows = platform.intake.database.rows("SELECT count(*) AS n FROM event")
         assert rows[0]["n"] >= len(result.cases)
     assert {t.name for t in set(threading.enumerate()) - before} == set()
@@ -157,7 +157,7 @@ def test_a_car_without_platform_keeps_its_cases_and_survives_an_unplugged_receiv
             SystemClock().sleep(0.05)
         for fix in fixes[:4]:
             pty.write(sentences(fix))
-            SystemClock().sleep(0.6)
+            SystemClock().sleep(1.0)
         pty.close()
 
     talker = threading.Thread(target=talk)
@@ -189,7 +189,9 @@ def test_shed_frames_are_counted_recorded_and_replayed(
 ) -> None:
     monkeypatch.setattr(vehicle.setup, "OnnxDetector", lambda card, threads=None: SlowDetector(filmed_original))
     config = Config(card=card, data_dir=tmp_path / "data")
-    result = simulate(filmed_original, config, LiveOptions(tmp_path / "drive", tmp_path / "run"))
+    result = simulate(
+        Simulation.prepare(filmed_original, config), config, LiveOptions(tmp_path / "drive", tmp_path / "run")
+    )
     shed = [e for e in read_events(tmp_path / "drive" / "events.jsonl") if isinstance(e, Shed)]
     assert len(shed) > 10
     assert len(shed) + len(open_drive(tmp_path / "drive").members["front"].index) == 50

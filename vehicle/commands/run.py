@@ -15,7 +15,7 @@ from vehicle.commands.replay import configured
 from vehicle.config import Config
 from vehicle.folders import emptied, platform_beside, store_beside
 from vehicle.run import LiveOptions, LiveResult, run_live
-from vehicle.simulate import simulate
+from vehicle.simulate import Simulation, simulate
 from vehicle.terminal import print_json
 
 
@@ -54,6 +54,7 @@ def _simulate(arguments: argparse.Namespace, config: Config, say: Callable[[str]
     """Without a CAR.toml: a store, a recording and, unless one is named, a platform beside the run folder."""
     base: Path = arguments.out or Path("runs") / f"live-{arguments.simulate.resolve().name}"
     record: Path = arguments.record or base.with_name(base.name + ".drive")
+    simulation = Simulation.prepare(arguments.simulate, config)
     with ExitStack() as stack:
         if arguments.config is None:
             data = emptied(store_beside(base))
@@ -62,7 +63,7 @@ def _simulate(arguments: argparse.Namespace, config: Config, say: Callable[[str]
                 platform = stack.enter_context(LocalPlatform.start(emptied(platform_beside(base))))
                 config = replace(config, platform_url=platform.url)
                 print(f"console: {platform.url}/", file=sys.stderr)
-        result = simulate(arguments.simulate, config, LiveOptions(record, base, say=say))
+        result = simulate(simulation, config, LiveOptions(record, base, say=say))
     print(f"recorded: {record}   (qiji replay {record} --detections recorded: the same cases)", file=sys.stderr)
     return result
 
