@@ -81,7 +81,7 @@ class Placement:
     bias: MountBias
 
 
-def _chosen(observations: Sequence[Observation], most: int) -> list[int]:
+def chosen(observations: Sequence[Observation], most: int) -> list[int]:
     """Indices of at most `most` observations: half the largest boxes, half evenly spread over the track."""
     if len(observations) <= most:
         return list(range(len(observations)))
@@ -211,7 +211,7 @@ def place(
     """Place one object from all its observations (in time order) and the pose of each. Raises ValueError when empty."""
     if not observations:
         raise ValueError("a track without observations cannot be placed")
-    keep = _chosen(observations, params.most_observations)
+    keep = chosen(observations, params.most_observations)
     observations, poses = [observations[i] for i in keep], [poses[i] for i in keep]
     origin = LocalFrame(poses[-1].lat_deg, poses[-1].lon_deg)
     places = np.array([origin.to_enu(p.lat_deg, p.lon_deg) for p in poses])

@@ -8,6 +8,7 @@ round takes low-confidence boxes (ByteTrack's idea). Ages count in seconds. Boxe
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -68,8 +69,12 @@ def _centres(xyxy: Array) -> Array:
     return np.column_stack([(xyxy[:, :2] + xyxy[:, 2:]) / 2, np.log(wide)])
 
 
-def warp(boxes: Array, before: Pose, after: Pose, camera: CameraModel, heights_m: Array | None = None) -> Array:
-    """Where boxes (N, 4) of static ground objects go between two poses; boxes at the horizon stay where they are.
+def warp(
+    boxes: Array, before: Sequence[Pose], after: Pose, camera: CameraModel, heights_m: Array | None = None
+) -> Array:
+    """Where boxes (N, 4) of static ground objects, seen from N poses `before`, are seen from `after`.
+
+    Boxes at the horizon stay where they are.
 
     A thing that the car has driven past comes back as NaN: no later box can be it, unless it moves.
     With `heights_m` (N,) the range comes from the known height (0: unknown) and not from the ground plane, as it must
@@ -81,11 +86,11 @@ def warp(boxes: Array, before: Pose, after: Pose, camera: CameraModel, heights_m
         ahead = camera.fy * heights_m / np.maximum(boxes[:, 3] - boxes[:, 1], 1.0)
         aside = -camera.normalise(contact)[:, 0] * ahead
         ground = np.where((heights_m > 0)[:, None], np.column_stack([ahead, aside]), ground)
-    frame = LocalFrame(before.lat_deg, before.lon_deg)
-    east, north = frame.to_enu(after.lat_deg, after.lon_deg)
-    yaw0, yaw1 = math.radians(90.0 - before.heading_deg), math.radians(90.0 - after.heading_deg)
-    world_e = math.cos(yaw0) * ground[:, 0] - math.sin(yaw0) * ground[:, 1] - east
-    world_n = math.sin(yaw0) * ground[:, 0] + math.cos(yaw0) * ground[:, 1] - north
+    frame = LocalFrame(after.lat_deg, after.lon_deg)
+    east, north = frame.to_enu(np.array([p.lat_deg for p in before]), np.array([p.lon_deg for p in before]))
+    yaw0, yaw1 = np.radians(90.0 - np.array([p.heading_deg for p in before])), math.radians(90.0 - after.heading_deg)
+    world_e = np.cos(yaw0) * ground[:, 0] - np.sin(yaw0) * ground[:, 1] + east
+    world_n = np.sin(yaw0) * ground[:, 0] + np.cos(yaw0) * ground[:, 1] + north
     forward = math.cos(yaw1) * world_e + math.sin(yaw1) * world_n
     left = math.cos(yaw1) * world_n - math.sin(yaw1) * world_e
     moved, depth = camera.project(np.column_stack([forward, left, np.zeros(len(boxes))]))
@@ -207,14 +212,12 @@ class Tracker:
     def _predict(self, pose: Pose, now_ns: int) -> Array:
         """Predicted boxes (T, 4) of the live tracks."""
         out = np.array([live.last.xyxy for live in self._live], dtype=np.float64).reshape(-1, 4)
-        by_pose: dict[int, list[int]] = {}
-        for index, live in enumerate(self._live):
-            by_pose.setdefault(live.pose.stamp_ns, []).append(index)
-        for group in by_pose.values():
-            heights = None
-            if self._camera.guessed:
-                heights = np.array([self._heights_m.get(self._live[i].class_name(), 0.0) for i in group])
-            out[group] = warp(out[group], self._live[group[0]].pose, pose, self._camera, heights)
+        if not self._live:
+            return out
+        heights = None
+        if self._camera.guessed:
+            heights = np.array([self._heights_m.get(live.class_name(), 0.0) for live in self._live])
+        out = warp(out, [live.pose for live in self._live], pose, self._camera, heights)
         for index, live in enumerate(self._live):
             out[index] += np.tile(live.residual * ((now_ns - live.last.stamp_ns) * 1e-9), 2)
         return out

@@ -13,7 +13,7 @@ from gnss.types import Pose, PoseState
 from perception.camera import CameraModel
 from perception.catalogue import Catalogue
 from perception.existence import ExistenceParams, track_existence
-from perception.locate import LocateParams, MountBias, Placement, place
+from perception.locate import LocateParams, MountBias, Placement, chosen, place
 from perception.types import Landmark, Observation, PassRecord, Picture, Track, TrackEnd, TrackEnded, Verdict, View
 
 
@@ -54,25 +54,23 @@ class Surveyor:
 
     def survey(self, track: Track, pass_id: str, bias: MountBias) -> Closed | None:
         """Place a track; None when none of its frames has a pose."""
-        pairs = [
-            (o, p)
-            for o in track.observations
-            if (p := self.pose_at(o.stamp_ns)) is not None and p.state is not PoseState.NONE
-        ]
+        # The fit takes no more observations than these, and every pose costs as much as a tracker step.
+        seen = [track.observations[i] for i in chosen(track.observations, self.locate.most_observations)]
+        pairs = [(o, p) for o in seen if (p := self.pose_at(o.stamp_ns)) is not None and p.state is not PoseState.NONE]
         if not pairs:
             return None
         observations, poses = [o for o, _ in pairs], [p for _, p in pairs]
         shape = self.catalogue.classes[track.class_name]
         placed = place(observations, poses, self.cameras[observations[0].camera], shape, bias, self.locate)
-        own = [o for o in observations if o.class_name == track.class_name]
+        own = [o for o in track.observations if o.class_name == track.class_name]
         confidence = float(np.mean(sorted((o.confidence for o in own), reverse=True)[:5]))
-        existence = track_existence(observations, self.thresholds.get(track.class_name, 0.3), self.existence)
+        existence = track_existence(track.observations, self.thresholds.get(track.class_name, 0.3), self.existence)
         landmark = Landmark(
             f"{pass_id}/{observations[0].camera}/{track.id}", pass_id, track.id, observations[0].camera,
             track.class_name, confidence,
             placed.lat_deg, placed.lon_deg, placed.cov_own_m2, placed.verdict, placed.speed_mps, placed.heading_deg,
             placed.extent_m, observations[0].stamp_ns, observations[-1].stamp_ns, poses[0].utc_ns, poses[-1].utc_ns,
-            len(observations), placed.closest_range_m, placed.coarse, existence,
+            len(track.observations), placed.closest_range_m, placed.coarse, existence,
         )  # fmt: skip
         return Closed(track, placed, landmark)
 

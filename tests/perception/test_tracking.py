@@ -144,7 +144,7 @@ def test_warp_moves_a_static_box_as_the_world_projects_it() -> None:
     before, after = world.project(thing, 0.0), world.project(thing, 1.0)
     assert before is not None
     assert after is not None
-    moved = warp(before[None], make_pose(0.0, 0.0), make_pose(0.0, 7.0), FRONT)[0]
+    moved = warp(before[None], [make_pose(0.0, 0.0)], make_pose(0.0, 7.0), FRONT)[0]
     assert (moved[:2] + moved[2:]) / 2 == pytest.approx((after[:2] + after[2:]) / 2, abs=0.15 * (after[2] - after[0]))
 
 
