@@ -54,22 +54,21 @@ def prepare(recipe: Recipe, root: Path, out: Path, teacher: Teach | None, only: 
     source of the recipe are left out. Raises TrainingSetupError when a folder, a picture, a label file or data.yaml is
     bad, or a source wants a teacher and there is none.
     """
-    names = read_names(root)
-    result = Prepared(Counter(), Counter(), Counter(), Counter())
+    job = _Job(recipe, root, out, read_names(root), teacher, Prepared(Counter(), Counter(), Counter(), Counter()))
     lines = []
     for split, path in _pictures(root):
         source = _source_of(recipe, path, only)
         if source is None:
-            result.pictures["left out"] += 1
+            job.result.pictures["left out"] += 1
             continue
-        lines.append(_picture_line(recipe, source, root, split, path, names, out, teacher, result))
+        lines.append(job.line(source, split, path))
         if len(lines) % 100 == 0:
             LOG.info("%d pictures prepared", len(lines))
     out.mkdir(parents=True, exist_ok=True)
     (out / "index.jsonl").write_text("".join(lines), encoding="utf-8")
-    header = {"version": 1, "classes": recipe.classes, **result.as_dict()}
+    header = {"version": 1, "classes": recipe.classes, **job.result.as_dict()}
     (out / "header.json").write_text(json.dumps(header, indent=1), encoding="utf-8")
-    return result
+    return job.result
 
 
 def _source_of(recipe: Recipe, path: Path, only: str | None) -> Source | None:
@@ -78,34 +77,41 @@ def _source_of(recipe: Recipe, path: Path, only: str | None) -> Source | None:
     return next((source for source in recipe.sources if path.name.startswith(f"{source.name}_")), None)
 
 
-def _picture_line(
-    recipe: Recipe,
-    source: Source,
-    root: Path,
-    split: str,
-    path: Path,
-    names: dict[int, str],
-    out: Path,
-    teacher: Teach | None,
-    result: Prepared,
-) -> str:
-    image = cv2.imread(str(path))
-    if image is None:
-        raise TrainingSetupError("not a readable picture", file=path, remedy="remove it from the data set")
-    height, width = image.shape[:2]
-    given = _given(root / "labels" / split / f"{path.stem}.txt", names, recipe, width, height)
-    taught: Rows = []
-    ignore: Rows = []
-    if source.pseudo:
-        if teacher is None:
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One data set on its way into an index."""
+
+    recipe: Recipe
+    root: Path
+    out: Path
+    names: dict[int, str]
+    teacher: Teach | None
+    result: Prepared
+
+    def line(self, source: Source, split: str, path: Path) -> str:
+        """The index line of a picture; counts it and its boxes."""
+        image = cv2.imread(str(path))
+        if image is None:
+            raise TrainingSetupError("not a readable picture", file=path, remedy="remove it from the data set")
+        height, width = image.shape[:2]
+        label = self.root / "labels" / split / f"{path.stem}.txt"
+        given = _given(label, self.names, self.recipe, width, height)
+        taught, ignore = self.ask(source, np.asarray(image, np.uint8), given)
+        self.result.pictures[f"{source.name} {split}"] += 1
+        parts = ((self.result.given, given), (self.result.taught, taught), (self.result.ignored, ignore))
+        for counter, rows in parts:
+            counter.update(self.recipe.classes[int(row[0])] for row in rows)
+        entry = {"image": os.path.relpath(path, self.out), "source": source.name, "split": split, "wh": [width, height]}
+        return json.dumps({**entry, "given": given, "taught": taught, "ignore": ignore}) + "\n"
+
+    def ask(self, source: Source, image: Image, given: Rows) -> tuple[Rows, Rows]:
+        """Teacher labels and ignore boxes, none where the source wants no teacher."""
+        if not source.pseudo:
+            return [], []
+        if self.teacher is None:
             problem = f"source {source.name!r} wants teacher labels"
-            raise TrainingSetupError(problem, file=recipe.path, remedy="give the teacher's weights")
-        taught, ignore = teach(recipe, source, teacher(np.asarray(image, np.uint8), recipe.teacher_ignore), given)
-    result.pictures[f"{source.name} {split}"] += 1
-    for counter, rows in ((result.given, given), (result.taught, taught), (result.ignored, ignore)):
-        counter.update(recipe.classes[int(row[0])] for row in rows)
-    entry = {"image": os.path.relpath(path, out), "source": source.name, "split": split, "wh": [width, height]}
-    return json.dumps({**entry, "given": given, "taught": taught, "ignore": ignore}) + "\n"
+            raise TrainingSetupError(problem, file=self.recipe.path, remedy="give the teacher's weights")
+        return teach(self.recipe, source, self.teacher(image, self.recipe.teacher_ignore), given)
 
 
 def teach(recipe: Recipe, source: Source, found: Found, given: Rows) -> tuple[Rows, Rows]:
