@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from models.evaluate import Scores
-from models.export import sha256_of
+from models.predictor import sha256_of
 from models.recipe import Recipe
 
 DEFAULT_THRESHOLD = 0.30

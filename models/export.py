@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import tempfile
@@ -14,7 +13,7 @@ import numpy as np
 
 from models.errors import TrainingSetupError
 from models.network import build_network, install_torchvision_shim, read_checkpoint
-from models.predictor import STAGES_KEY
+from models.predictor import STAGES_KEY, sha256_of
 from models.recipe import Recipe
 
 SMALLEST_HALVED = 1024
@@ -56,11 +55,6 @@ def export_onnx(recipe: Recipe, checkpoint: Path, out: Path) -> str:
         out.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(made, out)
     return sha256_of(out)
-
-
-def sha256_of(path: Path) -> str:
-    """Hash of a file in hex."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _finish(path: Path, stages: list[dict[str, Any]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -49,3 +50,8 @@ class Predictor:
         found = DECODERS["yolo"].decode(output, self.input_wh, self._floor)
         kept = nms(found.xyxy, found.confidence, found.class_id, EVALUATION_NMS_IOU)
         return Decoded(fit.to_frame(found.xyxy[kept]), found.confidence[kept], found.class_id[kept])
+
+
+def sha256_of(path: Path) -> str:
+    """Hash of a file in hex."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
