@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import serial
 
@@ -16,17 +16,6 @@ FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 10.0
 _READ_TIMEOUT_S = 0.2
 _LARGEST_READ = 4096
-
-
-class Port(Protocol):
-    """What is used of `serial.Serial`."""
-
-    @property
-    def in_waiting(self) -> int: ...
-
-    def read(self, size: int = 1) -> bytes: ...
-
-    def close(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +43,7 @@ class SerialReceiver:
         sink: Callable[[int, bytes], None],
         clock: Clock,
         baudrate: int = 115_200,
-        open_port: Callable[[], Port] | None = None,
+        open_port: Callable[[], serial.Serial] | None = None,
         first_wait_s: float = FIRST_WAIT_S,
     ) -> None:
         self.device = device
@@ -102,15 +91,14 @@ class SerialReceiver:
         with self._lock:
             return self._stats
 
-    def _open_serial(self) -> Port:
-        port: Port = serial.Serial(self.device, self._baudrate, timeout=_READ_TIMEOUT_S, exclusive=True)
-        return port
+    def _open_serial(self) -> serial.Serial:
+        return serial.Serial(self.device, self._baudrate, timeout=_READ_TIMEOUT_S, exclusive=True)
 
     def _count(self, **changes: Any) -> None:
         with self._lock:
             self._stats = replace(self._stats, **changes)
 
-    def _run(self, port: Port | None) -> None:
+    def _run(self, port: serial.Serial | None) -> None:
         wait_s, heard = self._first_wait_s, 0
         while not self._stop.is_set():
             try:
@@ -130,7 +118,7 @@ class SerialReceiver:
         self._close(port)
         self._count(connected=False)
 
-    def _read(self, port: Port) -> None:
+    def _read(self, port: serial.Serial) -> None:
         while not self._stop.is_set():
             data = port.read(1)
             if not data:
@@ -149,7 +137,7 @@ class SerialReceiver:
             # Not the port's fault: it must not be taken for an unplugged cable and retried.
             raise RuntimeError(f"the sink of {self.device} failed") from error
 
-    def _close(self, port: Port | None) -> None:
+    def _close(self, port: serial.Serial | None) -> None:
         if port is None:
             return
         try:
