@@ -81,6 +81,10 @@ class Player:
     def stop(self) -> None:
         """Stop and wait."""
         self._stop.set()
+        self.join()
+
+    def join(self) -> None:
+        """Wait until everything is done."""
         self._thread.join()
 
     def _play(self) -> None:
