@@ -15,8 +15,17 @@ from rich.table import Table
 from gnss.geodesy import ellipse95
 from perception.catalogue import Catalogue
 from perception.serial import matrix2
+from perception.types import CaseState
 from vehicle.replay import Progress as Tell
 from vehicle.replay import ReplayResult
+
+_COLOURS = {
+    CaseState.OPEN: "bold red",
+    CaseState.REOPENED: "bold red",
+    CaseState.MONITORING: "yellow",
+    CaseState.RESOLVED: "green",
+    CaseState.CANDIDATE: "cyan",
+}
 
 
 @contextmanager
@@ -51,36 +60,51 @@ def print_json(tree: Any) -> None:
     print(json.dumps(tree, indent=1, sort_keys=True, ensure_ascii=False))
 
 
+def screen() -> Console:
+    """Standard output; where there is no terminal rich assumes 80 columns and would cut ids and reasons."""
+    return Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+
+
 def print_result(result: ReplayResult, catalogue: Catalogue) -> None:
     """The run as a person reads it: notices, cases, candidates, ledger, speed."""
-    # Without a terminal rich assumes 80 columns and cuts ids and reasons.
-    console = Console(width=None if sys.stdout.isatty() else 150)
+    console = screen()
     for notice in result.notices:
         console.print(f"[yellow]note[/] {notice}")
-    table = Table(title=f"{len(result.listed)} cases, {len(result.candidates)} candidates")
-    for name in ("case", "state", "kind", "code", "lat, lon", "95 % ellipse m", "exists", "seen", "reason"):
-        table.add_column(name, no_wrap=name in ("case", "state", "kind", "code", "lat, lon"))
-    for case in sorted(
-        [*result.listed, *result.candidates], key=lambda c: (c.state.value == "candidate", c.kind, c.id)
-    ):
-        major, minor, _ = ellipse95(matrix2(case.cov_m2))
-        kind = catalogue.kinds[case.kind]
-        table.add_row(
-            case.id[:10], case.state.value, f"{kind.name} {kind.title_zh}", case.code,
-            f"{case.lat_deg:.6f}, {case.lon_deg:.6f}", f"{major:.1f} x {minor:.1f}",
-            f"{case.existence:.3f}", str(len(case.passes)), case.reason,
-        )  # fmt: skip
-    console.print(table)
+    if result.listed or result.candidates:
+        console.print(_table(result, catalogue))
+    else:
+        console.print("[bold]no case and no candidate[/]")
     ends = ", ".join(f"{count} {end}" for end, count in sorted(result.ends.items()))
-    console.print(f"ledger: {sum(result.ends.values())} tracks = {ends}")
+    console.print(f"ledger: {sum(result.ends.values())} tracks = {ends or 'none'}")
     dropped = {k: v for k, v in result.data.items() if k not in ("frames", "fixes") and v}
-    console.print(
-        f"read: {result.data['frames']} frames, {result.data['fixes']} fixes; dropped: {dropped or 'nothing'}"
-    )
-    rate = result.frames / result.wall_s if result.wall_s else 0.0
-    console.print(f"{result.wall_s:.1f} s, {rate:.1f} frames/s; report: {result.out / 'report.html'}")
+    told = ", ".join(f"{count} {what}" for what, count in sorted(dropped.items())) or "nothing"
+    console.print(f"read: {result.data['frames']} frames, {result.data['fixes']} fixes; dropped: {told}")
+    rate = result.frames / result.run_s if result.run_s else 0.0
+    said = f"{rate:.1f} frames/s, {result.wall_s:.1f} s in all; report: {result.out / 'report.html'}"
+    console.print(said, soft_wrap=True)
     if result.unsent:
         console.print(f"[red]{result.unsent} items could not be delivered[/]; they stay in {result.store}")
+
+
+def _table(result: ReplayResult, catalogue: Catalogue) -> Table:
+    rows = sorted([*result.listed, *result.candidates], key=lambda c: (c.state is CaseState.CANDIDATE, c.kind, c.id))
+    table = Table(title=f"{len(result.listed)} cases, {len(result.candidates)} candidates", title_justify="left")
+    for name in ("case", "state", "what", "code", "lat, lon"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("95 % m", no_wrap=True, justify="right")
+    table.add_column("exists", no_wrap=True, justify="right")
+    table.add_column("pictures", justify="right")
+    table.add_column("reason")
+    for case in rows:
+        major, minor, _ = ellipse95(matrix2(case.cov_m2))
+        kind = catalogue.kinds[case.kind]
+        colour = _COLOURS.get(case.state, "white")
+        table.add_row(
+            case.id[:10], f"[{colour}]{case.state.value}[/]", f"{kind.title} {kind.title_zh}", case.code,
+            f"{case.lat_deg:.6f}, {case.lon_deg:.6f}", f"{major:.1f} x {minor:.1f}", f"{case.existence:.2f}",
+            str(len(case.evidence)), case.reason,
+        )  # fmt: skip
+    return table
 
 
 def result_json(result: ReplayResult) -> dict[str, Any]:
