@@ -23,13 +23,16 @@ from vehicle.folders import STORE_FILE
 from vehicle.live import LiveSource
 from vehicle.session import Session
 from vehicle.setup import Equipment, equip
-from vehicle.signals import Stopper, stop_on_signals
+from vehicle.signals import Stopper
 from vehicle.stages import Stages
 from vehicle.status import Status
 
 LATENESS_S = 2.5
 """How late an event may come, live: an epoch may be complete only when the next one begins (1 s), and a frame waits for
 the detector (up to `max_age_s`), is looked at, and is held by the redactor for three more."""
+
+LINGER_S = 1.5
+"""When the last camera has ended, the fix behind its last frame comes within an epoch of 1 s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,20 +92,19 @@ def checked(config: Config) -> Receiver:
     return config.receiver
 
 
-def run_live(config: Config, options: LiveOptions, clock: Clock | None = None) -> LiveResult:
-    """Run until a signal or until every camera file has ended. Raises SetupError before anything starts."""
+def run_live(config: Config, options: LiveOptions, stopper: Stopper, clock: Clock | None = None) -> LiveResult:
+    """Run until it is stopped or every camera file has ended. Raises SetupError before anything starts."""
     receiver = checked(config)
     clock = clock or SystemClock()
-    with stop_on_signals() as stopper:
-        kit = equip(config, detect=True)
-        start_ns = clock.monotonic_ns()
-        source = LiveSource(clock, start_ns, linger_s=1.2)
-        with ExitStack() as stack:
-            stack.callback(source.close)
-            for row in config.cameras:
-                source.add_camera(CameraThread(row, clock, start_ns, source.take_frame))
-            source.add_device(NmeaReceiver(receiver, source, clock, start_ns))
-            return drive(source, config, kit, options, stopper)
+    kit = equip(config, detect=True)
+    start_ns = clock.monotonic_ns()
+    source = LiveSource(clock, start_ns, linger_s=LINGER_S)
+    with ExitStack() as stack:
+        stack.callback(source.close)
+        for row in config.cameras:
+            source.add_camera(CameraThread(row, clock, start_ns, source.take_frame))
+        source.add_device(NmeaReceiver(receiver, source, clock, start_ns))
+        return drive(source, config, kit, options, stopper)
 
 
 def drive(source: LiveSource, config: Config, kit: Equipment, options: LiveOptions, stopper: Stopper) -> LiveResult:

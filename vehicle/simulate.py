@@ -22,12 +22,11 @@ from replays.pictures import Pictures
 from vehicle.cameras import CameraThread
 from vehicle.config import CameraSource, Config, Receiver
 from vehicle.live import LiveSource
-from vehicle.run import LiveOptions, LiveResult, NmeaReceiver, drive
+from vehicle.run import LINGER_S, LiveOptions, LiveResult, NmeaReceiver, drive
 from vehicle.setup import Equipment, equip
-from vehicle.signals import stop_on_signals
+from vehicle.signals import Stopper
 
 _LEAD_S = 1.0
-_LINGER_S = 1.5
 
 
 def _framed(body: str) -> bytes:
@@ -172,18 +171,18 @@ class Simulation:
         return Simulation(_playable(path), equip(config, detect=True))
 
 
-def simulate(simulation: Simulation, config: Config, options: LiveOptions) -> LiveResult:
-    """Play a drive in real time; returns when its cameras have ended, or by a signal."""
+def simulate(simulation: Simulation, config: Config, options: LiveOptions, stopper: Stopper) -> LiveResult:
+    """Play a drive in real time; returns when its cameras have ended, or when stopped."""
     played = simulation.played
     clock = SystemClock()
-    with stop_on_signals() as stopper, ExitStack() as stack:
+    with ExitStack() as stack:
         pty = Pty()
         stack.callback(pty.close)
         config = simulated(config, played, pty.name)
         start_ns = clock.monotonic_ns()
         first_ns = min(min(int(m.stamp_ns[0]) for m in played.members.values()), played.fixes[0].stamp_ns)
         shift_ns = int(_LEAD_S * 1e9) - first_ns
-        source = LiveSource(clock, start_ns, linger_s=_LINGER_S)
+        source = LiveSource(clock, start_ns, linger_s=LINGER_S)
         stack.callback(source.close)
         for row, member in zip(config.cameras, played.members.values(), strict=True):
             if member.pictures is not None:

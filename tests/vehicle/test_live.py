@@ -30,6 +30,7 @@ from vehicle.config import Config, load_config
 from vehicle.live import LiveSource
 from vehicle.replay import ReplayOptions, replay
 from vehicle.run import LiveOptions, LiveResult, run_live
+from vehicle.signals import Stopper, stop_on_signals
 from vehicle.simulate import Pty, Simulation, sentences, simulate
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,7 +63,7 @@ def simulated(filmed_original: Path, card: Path, tmp_path_factory: pytest.TempPa
         patch.setattr(vehicle.setup, "OnnxDetector", detector)
         config = Config(card=card, data_dir=base / "data", platform_url=platform.url)
         options = LiveOptions(base / "drive", base / "run", drain_s=60.0)
-        result = simulate(Simulation.prepare(filmed_original, config), config, options)
+        result = simulate(Simulation.prepare(filmed_original, config), config, options, Stopper())
         rows = platform.intake.database.rows("SELECT count(*) AS n FROM event")
         assert rows[0]["n"] >= len(result.cases)
     assert {t.name for t in set(threading.enumerate()) - before} == set()
@@ -133,6 +134,27 @@ def test_sigterm_ends_a_run_cleanly(card: Path, tmp_path: Path) -> None:
     assert not parts(tmp_path)
 
 
+def test_signals_are_taken_and_given_back() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with stop_on_signals() as stopper:
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)
+        assert stopper.asked
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_stop_while_loading_ends_the_run_at_once_and_whole(filmed_original: Path, card: Path, tmp_path: Path) -> None:
+    stopper = Stopper()
+    config = Config(card=card, data_dir=tmp_path / "data")
+    simulation = Simulation.prepare(filmed_original, config)
+    stopper.ask()
+    result = simulate(simulation, config, LiveOptions(tmp_path / "drive", tmp_path / "run"), stopper)
+    assert result.cases == {}
+    assert "camera front: frames" not in result.counts
+    assert json.loads((tmp_path / "run" / "ledger.json").read_text())["tracks"] == 0
+    assert not parts(tmp_path)
+
+
 def write_car(folder: Path, drive: Path, card: Path, port: str, more: str = "") -> Path:
     """A CAR.toml with the drive's video as its camera and a receiver at `port`."""
     car = folder / "car.toml"
@@ -162,7 +184,7 @@ def test_a_car_without_platform_keeps_its_cases_and_survives_an_unplugged_receiv
 
     talker = threading.Thread(target=talk)
     talker.start()
-    result = run_live(config, LiveOptions(tmp_path / "drive", tmp_path / "run", drain_s=0.0))
+    result = run_live(config, LiveOptions(tmp_path / "drive", tmp_path / "run", drain_s=0.0), Stopper())
     talker.join()
     assert result.counts["receiver: port lost"] >= 1
     assert result.counts["camera front: frames"] == 50
@@ -189,9 +211,8 @@ def test_shed_frames_are_counted_recorded_and_replayed(
 ) -> None:
     monkeypatch.setattr(vehicle.setup, "OnnxDetector", lambda card, threads=None: SlowDetector(filmed_original))
     config = Config(card=card, data_dir=tmp_path / "data")
-    result = simulate(
-        Simulation.prepare(filmed_original, config), config, LiveOptions(tmp_path / "drive", tmp_path / "run")
-    )
+    options = LiveOptions(tmp_path / "drive", tmp_path / "run")
+    result = simulate(Simulation.prepare(filmed_original, config), config, options, Stopper())
     shed = [e for e in read_events(tmp_path / "drive" / "events.jsonl") if isinstance(e, Shed)]
     assert len(shed) > 10
     assert len(shed) + len(open_drive(tmp_path / "drive").members["front"].index) == 50
@@ -220,5 +241,5 @@ def test_an_error_in_a_camera_thread_ends_the_run_with_it(filmed_original: Path,
 def test_a_port_that_is_not_there_is_a_setup_error(filmed_original: Path, card: Path, tmp_path: Path) -> None:
     config = load_config(write_car(tmp_path, filmed_original, card, os.devnull + "-gone"))
     with pytest.raises(ReceiverError, match="cannot be opened"):
-        run_live(config, LiveOptions(tmp_path / "drive", tmp_path / "run"))
+        run_live(config, LiveOptions(tmp_path / "drive", tmp_path / "run"), Stopper())
     assert sorted(p.name for p in tmp_path.iterdir()) == ["car.toml"]

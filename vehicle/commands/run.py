@@ -15,6 +15,7 @@ from vehicle.commands.replay import configured
 from vehicle.config import Config
 from vehicle.folders import emptied, platform_beside, store_beside
 from vehicle.run import LiveOptions, LiveResult, run_live
+from vehicle.signals import Stopper, stop_on_signals
 from vehicle.simulate import Simulation, simulate
 from vehicle.terminal import print_json
 
@@ -39,10 +40,11 @@ def handle(arguments: argparse.Namespace) -> int:
     config = configured(arguments.config, arguments.model)
     config = replace(config, platform_url=arguments.platform or config.platform_url)
     say = _to_stderr if sys.stderr.isatty() else None
-    if arguments.simulate is None:
-        result = run_live(config, LiveOptions(arguments.record, arguments.out, say=say))
-    else:
-        result = _simulate(arguments, config, say)
+    with stop_on_signals() as stopper:
+        if arguments.simulate is None:
+            result = run_live(config, LiveOptions(arguments.record, arguments.out, say=say), stopper)
+        else:
+            result = _simulate(arguments, config, say, stopper)
     return _tell(result, arguments.json)
 
 
@@ -50,7 +52,9 @@ def _to_stderr(line: str) -> None:
     print(line, file=sys.stderr)
 
 
-def _simulate(arguments: argparse.Namespace, config: Config, say: Callable[[str], None] | None) -> LiveResult:
+def _simulate(
+    arguments: argparse.Namespace, config: Config, say: Callable[[str], None] | None, stopper: Stopper
+) -> LiveResult:
     """Without a CAR.toml: a store, a recording and, unless one is named, a platform beside the run folder."""
     base: Path = arguments.out or Path("runs") / f"live-{arguments.simulate.resolve().name}"
     record: Path = arguments.record or base.with_name(base.name + ".drive")
@@ -63,7 +67,7 @@ def _simulate(arguments: argparse.Namespace, config: Config, say: Callable[[str]
                 platform = stack.enter_context(LocalPlatform.start(emptied(platform_beside(base))))
                 config = replace(config, platform_url=platform.url)
                 print(f"console: {platform.url}/", file=sys.stderr)
-        result = simulate(simulation, config, LiveOptions(record, base, say=say))
+        result = simulate(simulation, config, LiveOptions(record, base, say=say), stopper)
     print(f"recorded: {record}   (qiji replay {record} --detections recorded: the same cases)", file=sys.stderr)
     return result
 
