@@ -24,9 +24,11 @@ class Source(Protocol):
 
 
 class Device(Protocol):
-    """A thread that brings items; `stop` waits for it, and may still bring the last ones."""
+    """A thread that brings items. `stop` waits for it and may bring the last ones; `check` raises when it died."""
 
     def stop(self) -> None: ...
+
+    def check(self) -> None: ...
 
 
 class LiveSource:
@@ -48,7 +50,7 @@ class LiveSource:
         self._other: queue.SimpleQueue[Fix | Motion | Shed] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._ready = threading.Event()
-        self._stop = threading.Event()
+        self._stopped = False
 
     def add_camera(self, camera: CameraThread) -> None:
         """Own a camera thread made with `take_frame`."""
@@ -73,9 +75,8 @@ class LiveSource:
         self._ready.set()
 
     def stop(self) -> None:
-        """End the stream. Safe from any thread but the one that iterates, so also from a signal handler."""
-        self._stop.set()
-        self._ready.set()
+        """End the stream within `_POLL_S`; takes no lock, so that a signal handler may call it at any moment."""
+        self._stopped = True
 
     def __iter__(self) -> Iterator[Item]:
         try:
@@ -90,16 +91,20 @@ class LiveSource:
 
     def close(self) -> None:
         """Stop every device and wait for it; for a source that was never iterated, too."""
-        for device in (*self._cameras, *reversed(self._devices)):
+        for camera in self._cameras:
+            camera.stop()
+        for device in reversed(self._devices):
             device.stop()
 
     def _until_stopped(self) -> Iterator[Item]:
         end_ns: int | None = None
-        while not self._stop.is_set():
+        while not self._stopped:
             yield from self._drain()
             for camera in self._cameras:
                 if camera.error is not None:
                     raise camera.error
+            for device in self._devices:
+                device.check()
             if self._cameras and all(c.ended.is_set() for c in self._cameras) and not self._frames:
                 now_ns = self._clock.monotonic_ns()
                 end_ns = now_ns + int(self._linger_s * 1e9) if end_ns is None else end_ns

@@ -76,6 +76,11 @@ class NmeaReceiver:
         if self._port.stats.failures:
             self._source.counts["receiver: port lost"] += self._port.stats.failures
 
+    def check(self) -> None:
+        """RuntimeError when the reading thread died, which only a bug can cause: a lost port is opened again."""
+        if not self._port.alive:
+            raise RuntimeError("the receiver's thread ended by an error")
+
     def _take(self, stamp_ns: int, data: bytes) -> None:
         for fix in self._reader.feed(data, stamp_ns - self._before_ns):
             self._source.take(fix)

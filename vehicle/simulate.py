@@ -74,7 +74,8 @@ class Player:
         self._clock = clock
         self._start_ns = start_ns
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._play, name="player", daemon=True)
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="player", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
@@ -85,6 +86,17 @@ class Player:
     def join(self) -> None:
         """Wait until everything is done."""
         self._thread.join()
+
+    def check(self) -> None:
+        """Raise what ended the thread too early."""
+        if self._error is not None:
+            raise self._error
+
+    def _run(self) -> None:
+        try:
+            self._play()
+        except BaseException as error:  # handed over whole: the source raises it where the run can end by it
+            self._error = error
 
     def _play(self) -> None:
         for stamp_ns, act in self._plan:

@@ -19,6 +19,7 @@ from perception.types import CaseState
 from vehicle.replay import Progress as Tell
 from vehicle.replay import ReplayResult
 
+_WIDE = 150
 _COLOURS = {
     CaseState.OPEN: "bold red",
     CaseState.REOPENED: "bold red",
@@ -62,7 +63,7 @@ def print_json(tree: Any) -> None:
 
 def screen() -> Console:
     """Standard output; where there is no terminal rich assumes 80 columns and would cut ids and reasons."""
-    return Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+    return Console(width=None if sys.stdout.isatty() else _WIDE, highlight=False)
 
 
 def print_result(result: ReplayResult, catalogue: Catalogue) -> None:
@@ -71,7 +72,7 @@ def print_result(result: ReplayResult, catalogue: Catalogue) -> None:
     for notice in result.notices:
         console.print(f"[yellow]note[/] {notice}")
     if result.listed or result.candidates:
-        console.print(_table(result, catalogue))
+        console.print(_table(result, catalogue, wide=console.width >= _WIDE))
     else:
         console.print("[bold]no case and no candidate[/]")
     ends = ", ".join(f"{count} {end}" for end, count in sorted(result.ends.items()))
@@ -86,24 +87,30 @@ def print_result(result: ReplayResult, catalogue: Catalogue) -> None:
         console.print(f"[red]{result.unsent} items could not be delivered[/]; they stay in {result.store}")
 
 
-def _table(result: ReplayResult, catalogue: Catalogue) -> Table:
-    rows = sorted([*result.listed, *result.candidates], key=lambda c: (c.state is CaseState.CANDIDATE, c.kind, c.id))
+def _table(result: ReplayResult, catalogue: Catalogue, *, wide: bool) -> Table:
+    """Cases first, then candidates; a narrow terminal gets the columns that tell them apart."""
     table = Table(title=f"{len(result.listed)} cases, {len(result.candidates)} candidates", title_justify="left")
-    for name in ("case", "state", "what", "code", "lat, lon"):
-        table.add_column(name, no_wrap=True)
-    table.add_column("95 % m", no_wrap=True, justify="right")
-    table.add_column("exists", no_wrap=True, justify="right")
-    table.add_column("pictures", justify="right")
-    table.add_column("reason")
-    for case in rows:
+    columns = ["case", "state", "what", "code", "95 % m"]
+    columns += ["lat, lon", "exists", "pictures", "reason"] if wide else ["reason"]
+    for name in columns:
+        table.add_column(name, no_wrap=name in ("case", "state", "code", "95 % m", "lat, lon"))
+    for case in sorted(
+        [*result.listed, *result.candidates], key=lambda c: (c.state is CaseState.CANDIDATE, c.kind, c.id)
+    ):
         major, minor, _ = ellipse95(matrix2(case.cov_m2))
         kind = catalogue.kinds[case.kind]
-        colour = _COLOURS.get(case.state, "white")
-        table.add_row(
-            case.id[:10], f"[{colour}]{case.state.value}[/]", f"{kind.title} {kind.title_zh}", case.code,
-            f"{case.lat_deg:.6f}, {case.lon_deg:.6f}", f"{major:.1f} x {minor:.1f}", f"{case.existence:.2f}",
-            str(len(case.evidence)), case.reason,
-        )  # fmt: skip
+        cells = {
+            "case": case.id[:10],
+            "state": f"[{_COLOURS.get(case.state, 'white')}]{case.state.value}[/]",
+            "what": f"{kind.title} {kind.title_zh}",
+            "code": case.code,
+            "95 % m": f"{major:.1f} x {minor:.1f}",
+            "lat, lon": f"{case.lat_deg:.6f}, {case.lon_deg:.6f}",
+            "exists": f"{case.existence:.2f}",
+            "pictures": str(len(case.evidence)),
+            "reason": case.reason,
+        }
+        table.add_row(*(cells[name] for name in columns))
     return table
 
 

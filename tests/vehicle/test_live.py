@@ -17,6 +17,8 @@ import pytest
 import vehicle.setup
 from gnss.clock import SystemClock
 from gnss.errors import ReceiverError
+from gnss.nmea import NmeaReader
+from gnss.types import Fix
 from perception.card import ModelCard
 from perception.errors import DriveError
 from perception.types import Detections, Frame, Shed
@@ -236,6 +238,21 @@ def test_an_error_in_a_camera_thread_ends_the_run_with_it(filmed_original: Path,
     source.add_camera(CameraThread(row, clock, start_ns, source.take_frame, broken()))
     with pytest.raises(DriveError, match="is broken here"):
         list(source)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_receiver_thread_that_dies_ends_the_run(
+    filmed_original: Path, card: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: NmeaReader, data: bytes, stamp_ns: int) -> list[Fix]:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(NmeaReader, "feed", broken)
+    config = Config(card=card, data_dir=tmp_path / "data")
+    options = LiveOptions(tmp_path / "drive", tmp_path / "run")
+    with pytest.raises(RuntimeError, match="the receiver's thread ended"):
+        simulate(Simulation.prepare(filmed_original, config), config, options, Stopper())
+    assert [p.name for p in tmp_path.iterdir()] == ["data"]
 
 
 def test_a_port_that_is_not_there_is_a_setup_error(filmed_original: Path, card: Path, tmp_path: Path) -> None:

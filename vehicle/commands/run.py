@@ -38,10 +38,10 @@ def handle(arguments: argparse.Namespace) -> int:
     if arguments.config is None and arguments.simulate is None:
         raise SetupError("nothing to run", remedy="give a CAR.toml, or --simulate DRIVE")
     config = configured(arguments.config, arguments.model)
-    config = replace(config, platform_url=arguments.platform or config.platform_url)
     say = _to_stderr if sys.stderr.isatty() else None
     with stop_on_signals() as stopper:
         if arguments.simulate is None:
+            config = replace(config, platform_url=arguments.platform or config.platform_url)
             result = run_live(config, LiveOptions(arguments.record, arguments.out, say=say), stopper)
         else:
             result = _simulate(arguments, config, say, stopper)
@@ -55,18 +55,16 @@ def _to_stderr(line: str) -> None:
 def _simulate(
     arguments: argparse.Namespace, config: Config, say: Callable[[str], None] | None, stopper: Stopper
 ) -> LiveResult:
-    """Without a CAR.toml: a store, a recording and, unless one is named, a platform beside the run folder."""
+    """A simulation has a memory and, unless one is named, a platform of its own: the car's are never written."""
     base: Path = arguments.out or Path("runs") / f"live-{arguments.simulate.resolve().name}"
     record: Path = arguments.record or base.with_name(base.name + ".drive")
     simulation = Simulation.prepare(arguments.simulate, config)
     with ExitStack() as stack:
-        if arguments.config is None:
-            data = emptied(store_beside(base))
-            config = replace(config, data_dir=data)
-            if config.platform_url is None:
-                platform = stack.enter_context(LocalPlatform.start(emptied(platform_beside(base))))
-                config = replace(config, platform_url=platform.url)
-                print(f"console: {platform.url}/", file=sys.stderr)
+        url = arguments.platform
+        if url is None:
+            url = stack.enter_context(LocalPlatform.start(emptied(platform_beside(base)))).url
+            print(f"console: {url}/", file=sys.stderr)
+        config = replace(config, data_dir=emptied(store_beside(base)), platform_url=url)
         result = simulate(simulation, config, LiveOptions(record, base, say=say), stopper)
     print(f"recorded: {record}   (qiji replay {record} --detections recorded: the same cases)", file=sys.stderr)
     return result
