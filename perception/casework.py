@@ -219,7 +219,7 @@ class Casework:
             return CaseState.REOPENED, ChangeKind.REOPENED, "seen again at the place"
         if case.state is not CaseState.CANDIDATE:
             state = CaseState.OPEN if case.state is CaseState.MONITORING else case.state
-            return state, ChangeKind.UPDATED, "seen again"
+            return state, ChangeKind.UPDATED, case.reason if self.same_approach(case) else "seen again"
         if existence < self._params.open_at:
             return (
                 CaseState.CANDIDATE,

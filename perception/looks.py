@@ -1,4 +1,4 @@
-"""Which picture shows a thing best: one held frame per live track and per known case, encoded only when it matters."""
+"""Which picture shows a thing best: few held frames per live track and known case, encoded only when it matters."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ from perception.types import Case, Observation, Picture, Redacted, Seen
 
 _BETTER = 1.15
 _WATCH_M = 30.0
+_APART_NS = 400_000_000
+_MOST_HELD = 3
+_LITTLE_COVERED = 0.1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,8 +29,17 @@ class _Held:
     xyxy: tuple[float, float, float, float]
     picture: Callable[[], Redacted]
 
-    def encode(self, roles: Iterable[str]) -> tuple[Picture, ...]:
-        redacted = self.picture()
+    def covered(self, redacted: Redacted) -> float:
+        """Share of the box that redaction fills (a false vehicle on the road can hide what the picture should show)."""
+        x1, y1, x2, y2 = self.xyxy
+        left, top = int(x1), int(y1)
+        mask = np.zeros((max(int(y2) - top, 1), max(int(x2) - left, 1)), np.bool_)
+        for zone in redacted.zones:
+            low_x, low_y = max(zone[0] - left, 0), max(zone[1] - top, 0)
+            mask[low_y : max(zone[3] - top, 0), low_x : max(zone[2] - left, 0)] = True
+        return float(mask.mean())
+
+    def encode(self, roles: Iterable[str], redacted: Redacted) -> tuple[Picture, ...]:
         made = []
         for role in roles:
             draw = context if role == "context" else close_up
@@ -47,9 +59,9 @@ def look_quality(observation: Observation, sharpness: float | None) -> float:
 
 @dataclass(slots=True)
 class Looks:
-    """Holds at most one frame per live track and per watched case, so memory is bounded by what is in view."""
+    """Holds at most three frames per live track and one per watched case: memory is bounded by what is in view."""
 
-    _tracks: dict[tuple[str, int], _Held] = field(default_factory=dict)
+    _tracks: dict[tuple[str, int], list[_Held]] = field(default_factory=dict)
     _cases: dict[str, _Held] = field(default_factory=dict)
 
     def see(self, seen: Seen, pose: Pose, live: list[tuple[int, Observation]]) -> None:
@@ -60,10 +72,13 @@ class Looks:
             if observation.stamp_ns != seen.stamp_ns:
                 continue
             quality = look_quality(observation, seen.sharpness)
-            key = (seen.camera, track_id)
-            held = self._tracks.get(key)
-            if held is None or quality > held.quality * _BETTER:
-                self._tracks[key] = _Held(quality, seen, pose.utc_ns, observation.xyxy, seen.picture)
+            held = self._tracks.setdefault((seen.camera, track_id), [])
+            if held and quality <= held[-1].quality * _BETTER:
+                continue
+            if len(held) > 1 and seen.stamp_ns - held[-2].seen.stamp_ns < _APART_NS:
+                held.pop()
+            held.append(_Held(quality, seen, pose.utc_ns, observation.xyxy, seen.picture))
+            del held[:-_MOST_HELD]
 
     def watch(self, seen: Seen, pose: Pose, camera: CameraModel, cases: Iterable[Case]) -> None:
         """Offer a frame as the look at the places of known cases: proof for the day when one is gone."""
@@ -95,13 +110,18 @@ class Looks:
 
     def take(self, camera: str, track_id: int, *, encode: bool) -> tuple[Picture, ...]:
         """Release a track's best look, encoded as close-up and context when it matters."""
-        held = self._tracks.pop((camera, track_id), None)
-        if held is None or not encode:
+        held = self._tracks.pop((camera, track_id), [])
+        if not held or not encode:
             return ()
-        return held.encode(("close_up", "context"))
+        best, picture = held[-1], held[-1].picture()
+        if len(held) > 1 and best.covered(picture) > _LITTLE_COVERED:
+            rivals = [(look, look.picture()) for look in held[:-1]] + [(best, picture)]
+            best, picture = max(rivals, key=lambda pair: pair[0].quality * (1.0 - pair[0].covered(pair[1])) ** 2)
+        return best.encode(("close_up", "context"), picture)
 
     def take_cases(self, wanted: set[str]) -> tuple[tuple[str, Picture], ...]:
         """Release all watched places; those in `wanted` come back as encoded "gone" pictures."""
-        made = tuple((name, held.encode(("gone",))[0]) for name, held in sorted(self._cases.items()) if name in wanted)
+        chosen = [(name, held) for name, held in sorted(self._cases.items()) if name in wanted]
+        made = tuple((name, held.encode(("gone",), held.picture())[0]) for name, held in chosen)
         self._cases.clear()
         return made

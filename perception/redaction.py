@@ -110,7 +110,8 @@ def redact(frame: Frame, looks: Sequence[tuple[int, Detections]], classes: Priva
         mean = np.array(cv2.mean(frame.image[y1:y2, x1:x2])[:3])
         image[y1:y2, x1:x2] = np.clip(np.round(mean / COLOUR_STEP) * COLOUR_STEP, 0, 255).astype(np.uint8)
     image.setflags(write=False)
-    return Redacted(image, len(bounds))
+    zones = tuple((int(x1), int(y1), int(x2), int(y2)) for x1, y1, x2, y2 in bounds)
+    return Redacted(image, len(bounds), zones)
 
 
 def quality(image: Image) -> tuple[float, float]:

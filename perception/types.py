@@ -78,10 +78,14 @@ class Detections:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Redacted:
-    """Pixels in which heads and plate zones are filled; only `perception.redaction` makes one, only this is encoded."""
+    """Pixels in which heads and plate zones are filled; only `perception.redaction` makes one, only this is encoded.
+
+    `zones` are the filled rectangles, x1, y1, x2, y2 in px.
+    """
 
     image: Image
     filled: int
+    zones: tuple[tuple[int, int, int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -70,3 +71,14 @@ def test_the_place_of_a_known_case_is_watched_when_ahead_and_in_the_picture() ->
     assert set(taken) == {"ahead"}
     assert taken["ahead"].role == "gone"
     assert looks.take_cases({"ahead"}) == ()
+
+
+def test_a_look_that_redaction_covers_gives_way_to_an_earlier_one() -> None:
+    looks = Looks()
+    for index, size, covered in ((0, 60.0, False), (10, 90.0, True)):
+        observation = _observation(size, index)
+        x1, y1, x2, y2 = (int(v) for v in observation.xyxy)
+        zones = ((x1 - 5, y1 - 5, x2 + 5, y2 + 5),) if covered else ()
+        seen = replace(_seen(index), picture=partial(Redacted, np.zeros((720, 1280, 3), np.uint8), len(zones), zones))
+        looks.see(seen, make_pose(), [(1, observation)])
+    assert {p.stamp_ns for p in looks.take("front", 1, encode=True)} == {0}
