@@ -35,7 +35,7 @@ class LiveSource:
     """Yields fixes as they come and, per camera, the newest frame; ends when told to, or when every file has ended.
 
     A frame that a newer one overtakes before the detector is free, or that is older than its camera's `max_age_s`, is
-    shed: a `Shed` event takes its place. Stamps are nanoseconds since `start_ns` on the monotonic clock.
+    shed: a `Shed` event takes its place, which the pipeline counts. Stamps are ns since `start_ns`, monotonic.
     `linger_s`: how long fixes are waited for when the last camera has ended: its last frames want one behind them.
     """
 
@@ -132,6 +132,5 @@ class LiveSource:
                 yield frame
 
     def _shed(self, frame: Frame, reason: str) -> None:
-        self.counts[f"shed: {reason}"] += 1
         self._other.put(Shed(frame.stamp_ns, frame.camera, frame.index, reason))
         self._ready.set()

@@ -47,9 +47,10 @@ class LiveOptions:
 
 @dataclass(frozen=True, slots=True)
 class LiveResult:
-    """What a live run ended with: states by case id, counters, and what still waits in the outbox."""
+    """What a live run ended with: states and kinds by case id, counters, and what still waits in the outbox."""
 
     cases: dict[str, str]
+    kinds: dict[str, str]
     counts: dict[str, int]
     unsent: int
 
@@ -151,7 +152,8 @@ def drive(source: LiveSource, config: Config, kit: Equipment, options: LiveOptio
         if writer is not None:
             facts = live_facts(vehicle, kit, atlas, config.city)
             writer.close(timings=stages.table(), data=counts, tracks=pipeline.tracks_begun, report=facts)
-    return LiveResult({n: state.value for n, state in status.states.items()}, counts, unsent)
+    states = {name: state.value for name, state in status.states.items()}
+    return LiveResult(states, status.kinds, counts, unsent)
 
 
 def _silent(line: str) -> None:

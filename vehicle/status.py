@@ -17,6 +17,7 @@ class Status:
 
     def __init__(self, clock: Clock, session: Session, backlog: Callable[[], int], say: Callable[[str], None]) -> None:
         self.states: dict[str, CaseState] = {}
+        self.kinds: dict[str, str] = {}
         self._clock = clock
         self._session = session
         self._backlog = backlog
@@ -28,6 +29,7 @@ class Status:
         """A sink of the session."""
         if isinstance(output, CaseChange):
             self.states[output.case_id] = output.case.state
+            self.kinds[output.case_id] = output.case.kind
 
     def tick(self) -> None:
         """Say where the run stands when it is time."""

@@ -77,6 +77,7 @@ def test_a_simulated_run_files_the_street_and_delivers_it(simulated: tuple[Path,
     cases = cases_of(base / "run")
     assert {kind for kind, _, _ in cases.values()} == KINDS
     assert {name: state for name, (_, state, _) in cases.items()} == result.cases
+    assert {name: kind for name, (kind, _, _) in cases.items()} == result.kinds
     assert result.unsent == 0
     assert not parts(base)
 
@@ -103,8 +104,7 @@ def test_a_live_ledger_adds_up(simulated: tuple[Path, LiveResult]) -> None:
     assert ledger["tracks"] == sum(row["total"] for row in ledger["ends"].values()) == len(ledger["entries"]) > 0
     seen = result.counts.get("frames", 0) + result.counts.get("frames without a pose", 0)
     shed = sum(n for name, n in result.counts.items() if name.startswith("shed: "))
-    # Shed frames are counted by the source and by the pipeline that is told of them.
-    assert seen + shed // 2 + result.counts.get("late events", 0) == result.counts["camera front: frames"]
+    assert seen + shed + result.counts.get("late events", 0) == result.counts["camera front: frames"]
 
 
 def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
@@ -223,6 +223,7 @@ def test_shed_frames_are_counted_recorded_and_replayed(
     assert (tmp_path / "again" / "changes.jsonl").read_bytes() == (tmp_path / "run" / "changes.jsonl").read_bytes()
     assert cases_of(tmp_path / "again") == cases_of(tmp_path / "run")
     assert result.counts["frames"] + len(shed) == 50
+    assert sum(n for name, n in result.counts.items() if name.startswith("shed: ")) == len(shed)
 
 
 def test_an_error_in_a_camera_thread_ends_the_run_with_it(filmed_original: Path, card: Path, tmp_path: Path) -> None:

@@ -9,10 +9,11 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
+from perception.catalogue import load_catalogue
 from perception.errors import SetupError
 from uplink.platform.serve import LocalPlatform
 from vehicle.commands.replay import configured
-from vehicle.config import Config
+from vehicle.config import MODELS, Config
 from vehicle.folders import emptied, platform_beside, store_beside
 from vehicle.run import LiveOptions, LiveResult, run_live
 from vehicle.signals import Stopper, stop_on_signals
@@ -72,10 +73,12 @@ def _simulate(
 
 def _tell(result: LiveResult, as_json: bool) -> int:
     if as_json:
-        print_json({"cases": result.cases, "counts": result.counts, "unsent": result.unsent})
+        print_json({"cases": result.cases, "kinds": result.kinds, "counts": result.counts, "unsent": result.unsent})
         return 0
-    for name, state in sorted(result.cases.items()):
-        print(f"{name}  {state}")
+    kinds = load_catalogue(MODELS).kinds
+    for name, state in sorted(result.cases.items(), key=lambda case: (result.kinds[case[0]], case[0])):
+        kind = kinds[result.kinds[name]]
+        print(f"{name}  {state:<10} {kind.code}  {kind.title} {kind.title_zh}")
     for name, count in result.counts.items():
         print(f"{name}: {count}")
     print("the outbox is empty" if result.unsent == 0 else f"{result.unsent} items wait in the outbox")
