@@ -18,7 +18,7 @@ from models.dataset import read_indices
 from models.errors import TrainingSetupError
 from models.evaluate import Scores, best_thresholds, evaluate
 from models.predictor import Predictor
-from models.prepare import Prepared, prepare
+from models.prepare import DataSet, Prepared, prepare
 from models.recipe import load_recipe
 from perception.card import ModelCard, load_card
 from perception.catalogue import Catalogue
@@ -70,18 +70,24 @@ def check_model(card: Path, catalogue: Catalogue) -> ModelCard:
     return load_card(card, catalogue)
 
 
-def prepare_data(recipe: Path, data: Path, out: Path, weights: Path | None, only: str | None) -> Prepared:
-    """`qiji model prepare`: write the index of data set `data` to `out`; `weights` are the teacher's.
+def prepare_data(recipe: Path, out: Path, weights: Path | None, photos: Path | None, renders: Path | None) -> Prepared:
+    """`qiji model prepare`: write one index of photos and renders to `out`.
 
-    only: name of the one source that all pictures belong to (renders); None: file names start with their source.
+    photos: data set whose file names start with their source; renders: data set of source "renders"; weights: those of
+    the COCO teacher, needed for photos. Raises TrainingSetupError when neither is given or something in them is wrong.
     """
+    plan = load_recipe(recipe)
+    sets = [] if photos is None else [DataSet(photos)]
+    sets += [] if renders is None else [DataSet(renders, only="renders")]
+    if not sets:
+        raise TrainingSetupError("no data set given", remedy="give --photos, --renders or both")
     teacher = None
     if weights is not None:
         require_train_extra()
         from models.teacher import Teacher
 
-        teacher = Teacher(weights, load_recipe(recipe).teacher_long_side)
-    return prepare(load_recipe(recipe), data, out, teacher, only)
+        teacher = Teacher(weights, plan.teacher_long_side)
+    return prepare(plan, sets, out, teacher)
 
 
 def train_model(recipe: Path, params: TrainParams) -> Path:

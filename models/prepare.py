@@ -10,7 +10,7 @@ import json
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,28 +47,41 @@ class Prepared:
         return {name: dict(sorted(counter.items())) for name, counter in parts.items()}
 
 
-def prepare(recipe: Recipe, root: Path, out: Path, teacher: Teach | None, only: str | None = None) -> Prepared:
-    """Write the index of a data set in ultralytics layout (images, labels, data.yaml) to the folder `out`.
+@dataclass(frozen=True, slots=True)
+class DataSet:
+    """A folder in ultralytics layout (images, labels, data.yaml).
 
-    A picture belongs to the source whose name its file name starts with, or to source `only` if given; pictures of no
-    source of the recipe are left out. Raises TrainingSetupError when a folder, a picture, a label file or data.yaml is
+    A picture belongs to source `only` if given, else to the source whose name its file name starts with; pictures of no
+    source of the recipe are left out.
+    """
+
+    root: Path
+    only: str | None = None
+
+
+def prepare(recipe: Recipe, sets: Sequence[DataSet], out: Path, teacher: Teach | None) -> Prepared:
+    """Write one index of all data sets to the folder `out`; nothing is written when something is wrong.
+
+    Raises TrainingSetupError when a folder, a picture, a label file or data.yaml is
     bad, or a source wants a teacher and there is none.
     """
-    job = _Job(recipe, root, out, read_names(root), teacher, Prepared(Counter(), Counter(), Counter(), Counter()))
-    lines = []
-    for split, path in _pictures(root):
-        source = _source_of(recipe, path, only)
-        if source is None:
-            job.result.pictures["left out"] += 1
-            continue
-        lines.append(job.line(source, split, path))
-        if len(lines) % 100 == 0:
-            LOG.info("%d pictures prepared", len(lines))
+    result = Prepared(Counter(), Counter(), Counter(), Counter())
+    lines: list[str] = []
+    for data in sets:
+        job = _Job(recipe, data.root, out, read_names(data.root), teacher, result)
+        for split, path in _pictures(data.root):
+            source = _source_of(recipe, path, data.only)
+            if source is None:
+                result.pictures["left out"] += 1
+                continue
+            lines.append(job.line(source, split, path))
+            if len(lines) % 100 == 0:
+                LOG.info("%d pictures prepared", len(lines))
     out.mkdir(parents=True, exist_ok=True)
     (out / "index.jsonl").write_text("".join(lines), encoding="utf-8")
-    header = {"version": 1, "classes": recipe.classes, **job.result.as_dict()}
+    header = {"version": 1, "classes": recipe.classes, **result.as_dict()}
     (out / "header.json").write_text(json.dumps(header, indent=1), encoding="utf-8")
-    return job.result
+    return result
 
 
 def _source_of(recipe: Recipe, path: Path, only: str | None) -> Source | None:

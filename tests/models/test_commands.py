@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from models import commands
-from models.__main__ import main
 from models.errors import TrainingSetupError
 from tests.models.worlds import write_data_set, write_recipe
+from vehicle.__main__ import main
 
 
 def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,15 +25,18 @@ def test_prepare_needs_no_extra_where_no_teacher_is_asked(
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     recipe, data = write_recipe(tmp_path), write_data_set(tmp_path / "data")
-    assert main(["prepare", "--recipe", str(recipe), "--data", str(data), "--out", str(tmp_path / "out")]) == 0
+    assert (
+        main(["model", "prepare", "--recipe", str(recipe), "--photos", str(data), "--out", str(tmp_path / "out")]) == 0
+    )
     assert json.loads(capsys.readouterr().out)["pictures"]["heaps train"] == 6
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["prepare", "--recipe", "none.toml", "--data", "d", "--out", "o"], "no such recipe"),
-        (["evaluate", "--recipe", "{recipe}", "--onnx", "none.onnx", "--prepared", "{folder}"], "prepare command"),
+        (["model", "prepare", "--recipe", "none.toml", "--photos", "d", "--out", "o"], "no such recipe"),
+        (["model", "prepare", "--recipe", "{recipe}", "--out", "o"], "no data set given"),
+        (["model", "evaluate", "none.onnx", "--recipe", "{recipe}", "--prepared", "{folder}"], "prepare command"),
     ],
 )
 def test_a_setup_mistake_ends_with_code_2_and_one_line(

@@ -9,7 +9,7 @@ import pytest
 
 from models.dataset import read_index
 from models.evaluate import average_precision, best_thresholds, evaluate, match
-from models.prepare import prepare
+from models.prepare import DataSet, prepare
 from models.recipe import load_recipe
 from perception.decode import Decoded
 from perception.types import Image
@@ -61,7 +61,7 @@ def see(image: Image) -> Decoded:
 
 def test_sets_are_scored_on_the_classes_they_label(tmp_path: Path) -> None:
     recipe = load_recipe(write_recipe(tmp_path))
-    prepare(recipe, write_data_set(tmp_path / "data"), tmp_path / "out", None)
+    prepare(recipe, [DataSet(write_data_set(tmp_path / "data"))], tmp_path / "out", None)
     scores = evaluate(see, read_index(tmp_path / "out", "val", recipe.classes), recipe)
     assert {name: sorted(per) for name, per in scores.items()} == {"heaps": ["garbage"], "streets": ["car", "person"]}
     assert scores["streets"]["car"].ap50 == pytest.approx(1.0)
@@ -82,7 +82,7 @@ def test_teacher_labels_are_scored_apart(tmp_path: Path) -> None:
         del image, floor
         return [("car", 0.9, np.array([90, 58, 95, 63], np.float32))]
 
-    prepare(recipe, write_data_set(tmp_path / "data"), tmp_path / "out", teacher)
+    prepare(recipe, [DataSet(write_data_set(tmp_path / "data"))], tmp_path / "out", teacher)
     scores = evaluate(see, read_index(tmp_path / "out", "val", recipe.classes), recipe)
     assert scores["heaps (agreement with the teacher)"]["car"].ap50 == pytest.approx(1.0)
     assert len(scores["streets"]["car"].hit) == 2  # the corner is a teacher's car there: excused, not false

@@ -9,7 +9,7 @@ import pytest
 
 from models.dataset import read_index, read_names
 from models.errors import TrainingSetupError
-from models.prepare import Found, prepare, teach
+from models.prepare import DataSet, Found, prepare, teach
 from models.recipe import load_recipe
 from perception.types import Image
 from tests.models.test_recipe import SHIPPED
@@ -22,7 +22,7 @@ def box(*corners: float) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
 
 def test_labels_are_mapped_by_name_and_strange_sources_left_out(tmp_path: Path) -> None:
     recipe = load_recipe(write_recipe(tmp_path))
-    made = prepare(recipe, write_data_set(tmp_path / "data"), tmp_path / "out", None)
+    made = prepare(recipe, [DataSet(write_data_set(tmp_path / "data"))], tmp_path / "out", None)
     assert made.pictures == {"streets train": 6, "heaps train": 6, "streets val": 2, "heaps val": 2, "left out": 8}
     assert made.given == {"car": 8, "person": 8, "garbage": 8}
     pictures = read_index(tmp_path / "out", "train", recipe.classes)
@@ -36,7 +36,7 @@ def test_labels_are_mapped_by_name_and_strange_sources_left_out(tmp_path: Path) 
 
 def test_a_named_source_takes_all_pictures(tmp_path: Path) -> None:
     recipe = load_recipe(write_recipe(tmp_path))
-    made = prepare(recipe, write_data_set(tmp_path / "data"), tmp_path / "out", None, only="heaps")
+    made = prepare(recipe, [DataSet(write_data_set(tmp_path / "data"), "heaps")], tmp_path / "out", None)
     assert made.pictures == {"heaps train": 18, "heaps val": 6}
 
 
@@ -72,11 +72,11 @@ def test_the_teacher_is_asked_on_photos_of_sources_that_want_it(tmp_path: Path) 
         return [("car", 0.5, box(0, 0, 9, 9)), ("person", 0.9, box(20, 20, 30, 30))]
 
     data = write_data_set(tmp_path / "data")
-    made = prepare(recipe, data, tmp_path / "out", teacher)
+    made = prepare(recipe, [DataSet(data)], tmp_path / "out", teacher)
     assert asked == [((64, 96, 3), 0.10)] * 8  # heaps only
     assert made.taught == {"car": 8}
     with pytest.raises(TrainingSetupError, match="'heaps' wants teacher labels"):
-        prepare(recipe, data, tmp_path / "none", None)
+        prepare(recipe, [DataSet(data)], tmp_path / "none", None)
     assert not (tmp_path / "none").exists()  # nothing half-written
 
 
@@ -99,7 +99,7 @@ def test_bad_data_is_named_with_its_file(tmp_path: Path, spoil: str, said: str) 
     if text:
         (data / name).write_text(text + "\n", encoding="utf-8")
     with pytest.raises(TrainingSetupError, match="Remedy") as caught:
-        prepare(recipe, data, tmp_path / "out", None)
+        prepare(recipe, [DataSet(data)], tmp_path / "out", None)
     assert said in str(caught.value)
     assert not (tmp_path / "out").exists()
 
@@ -112,7 +112,7 @@ def test_names_are_read_however_they_are_written(tmp_path: Path, names: str) -> 
 
 def test_an_index_for_other_classes_is_refused(tmp_path: Path) -> None:
     recipe = load_recipe(write_recipe(tmp_path))
-    prepare(recipe, write_data_set(tmp_path / "data"), tmp_path / "out", None)
+    prepare(recipe, [DataSet(write_data_set(tmp_path / "data"))], tmp_path / "out", None)
     with pytest.raises(TrainingSetupError, match="prepare again"):
         read_index(tmp_path / "out", "train", ("car",))
     with pytest.raises(TrainingSetupError, match="run the prepare command"):

@@ -15,7 +15,7 @@ from models import commands
 from models.dataset import read_index
 from models.evaluate import evaluate
 from models.predictor import Predictor
-from models.prepare import prepare
+from models.prepare import DataSet, prepare
 from models.recipe import load_recipe
 from perception.card import load_card
 from perception.detector import OnnxDetector
@@ -74,7 +74,7 @@ def test_the_scores_of_the_card_are_true(tmp_path: Path, shared: Path) -> None:
         shutil.copy(photo, data / "images" / "val")
         shutil.copy(photo.parents[2] / "labels" / "val" / f"{photo.stem}.txt", data / "labels" / "val")
     recipe = load_recipe(FOLDER / "recipe.toml")
-    prepare(recipe, data, tmp_path / "out", lambda image, floor: [])
+    prepare(recipe, [DataSet(data)], tmp_path / "out", lambda image, floor: [])
     pictures = read_index(tmp_path / "out", "val", recipe.classes)
     scores = evaluate(Predictor(FOLDER / "model.onnx"), pictures, recipe)
     stated = tomllib.loads(CARD.read_text(encoding="utf-8"))["metrics"][source]

@@ -40,7 +40,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
     """(recipe, prepared, checkpoint) of one epoch on a few rectangles."""
     folder = tmp_path_factory.mktemp("world")
     recipe = write_recipe(folder)
-    commands.prepare_data(recipe, write_data_set(folder / "data"), folder / "prepared", None, None)
+    commands.prepare_data(recipe, folder / "prepared", None, write_data_set(folder / "data"), None)
     checkpoint = commands.train_model(recipe, params(folder / "prepared", folder / "run"))
     return recipe, folder / "prepared", checkpoint
 

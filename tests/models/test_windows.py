@@ -9,7 +9,7 @@ import pytest
 
 from models.dataset import read_index
 from models.errors import TrainingSetupError
-from models.prepare import prepare
+from models.prepare import DataSet, prepare
 from models.recipe import Recipe, load_recipe
 from models.windows import Window, WindowSet, clip_boxes
 from tests.models.worlds import COLOURS, write_data_set, write_recipe
@@ -18,7 +18,7 @@ from tests.models.worlds import COLOURS, write_data_set, write_recipe
 @pytest.fixture
 def made(tmp_path: Path) -> tuple[Recipe, WindowSet]:
     recipe = load_recipe(write_recipe(tmp_path))
-    prepare(recipe, write_data_set(tmp_path / "data"), tmp_path / "out", None)
+    prepare(recipe, [DataSet(write_data_set(tmp_path / "data"))], tmp_path / "out", None)
     return recipe, WindowSet(read_index(tmp_path / "out", "train", recipe.classes), recipe, 64, 64, seed=5)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import logging
 from pathlib import Path
 
 from models.commands import evaluate_model, export_model, prepare_data, require_train_extra, train_model
@@ -38,10 +40,11 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     v.add_argument("--prepared", type=Path, nargs="+", required=True)
     v.add_argument("--out", type=Path, required=True)
     v.add_argument("--weights", type=Path, help="state dict or checkpoint to start from")
-    v.add_argument("--epochs", type=int, default=30)
-    v.add_argument("--batch", type=int, default=16)
-    v.add_argument("--lr", type=float, default=1e-3)
-    v.add_argument("--seed", type=int, default=1)
+    for name in ("epochs", "batch", "height", "width", "warmup-steps", "frozen-layers", "seed", "threads"):
+        v.add_argument(f"--{name}", type=int)
+    for name in ("lr", "final-lr-share", "weight-decay", "ema-steps"):
+        v.add_argument(f"--{name}", type=float)
+    v.add_argument("--bf16", action=argparse.BooleanOptionalAction, help="mixed precision")
     v.add_argument("--resume", action="store_true")
     v.set_defaults(handle=handle_train)
     v = verbs.add_parser("export", help="checkpoint to ONNX")
@@ -60,6 +63,11 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def _recipe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recipe", type=Path, default=RECIPE, help="classes, sources and sizes (default: shipped)")
+
+
+def _show_progress() -> None:
+    """The trainer reports how far it is through its log."""
+    logging.getLogger("models").setLevel(logging.INFO)
 
 
 def handle_list(arguments: argparse.Namespace) -> int:
@@ -89,8 +97,9 @@ def handle_check(arguments: argparse.Namespace) -> int:
 
 def handle_prepare(arguments: argparse.Namespace) -> int:
     """Write the index."""
+    _show_progress()
     result = prepare_data(arguments.recipe, arguments.out, arguments.weights, arguments.photos, arguments.renders)
-    print(result)
+    print_json(result.as_dict())
     return 0
 
 
@@ -99,11 +108,10 @@ def handle_train(arguments: argparse.Namespace) -> int:
     require_train_extra()
     from models.train import TrainParams
 
-    params = TrainParams(
-        tuple(arguments.prepared), arguments.out, arguments.weights, epochs=arguments.epochs, batch=arguments.batch,
-        lr=arguments.lr, seed=arguments.seed, resume=arguments.resume,
-    )  # fmt: skip
-    print(train_model(arguments.recipe, params))
+    _show_progress()
+    names = [field.name for field in dataclasses.fields(TrainParams) if field.name != "prepared"]
+    given = {name: value for name in names if (value := getattr(arguments, name)) is not None}
+    print(train_model(arguments.recipe, TrainParams(prepared=tuple(arguments.prepared), **given)))
     return 0
 
 
@@ -115,6 +123,7 @@ def handle_export(arguments: argparse.Namespace) -> int:
 
 def handle_evaluate(arguments: argparse.Namespace) -> int:
     """Print AP50 per set and class."""
+    _show_progress()
     result = evaluate_model(arguments.recipe, arguments.onnx, arguments.prepared, arguments.card)
     if arguments.json:
         print_json(result.as_dict())
