@@ -14,6 +14,7 @@ import shapely
 from shapely import STRtree
 from shapely.geometry import MultiPolygon, Point, Polygon
 
+from gnss.datums import GEOGRAPHIC, to_degrees
 from gnss.errors import AtlasError
 from gnss.geodesy import radii_m
 from gnss.geojson import Feature, read_features
@@ -21,8 +22,6 @@ from gnss.hours import Hours, HoursError, parse_hours
 from gnss.ids import IdError, check_component, check_division, check_grid
 
 DEFAULT_DWELL_S = 180.0
-SAME_DATUMS = ("CGCS2000", "WGS-84", "WGS84")
-"""Treated as equal: their realisations differ by centimetres to a few decimetres, below the error of a car's fix."""
 _KEYS = {
     "version",
     "name",
@@ -171,11 +170,10 @@ def _read_toml(file: Path) -> dict[str, Any]:
             raise AtlasError(f"key '{key}' is not known", file=file, remedy=f"known are {', '.join(sorted(_KEYS))}")
     if city.get("version") != 1:
         raise AtlasError(f"version is {city.get('version')!r}", file=file, remedy="write version = 1")
-    datum = _value(file, city, "datum", str, SAME_DATUMS[0])
-    if datum not in SAME_DATUMS:
-        raise AtlasError(
-            f"datum is {datum!r}", file=file, remedy=f"convert the city's files; read are {' and '.join(SAME_DATUMS)}"
-        )
+    try:
+        to_degrees(_value(file, city, "datum", str, GEOGRAPHIC[0]))
+    except ValueError as error:
+        raise AtlasError(str(error), file=file, remedy="convert the city's files and declare their datum") from error
     return city
 
 
@@ -203,7 +201,7 @@ def _member(city_toml: Path, city: dict[str, Any], key: str, *, unique: bool) ->
     if file.suffix.lower() not in (".geojson", ".json"):
         raise AtlasError(f"key '{key}' names {name!r}", file=city_toml, remedy="convert it to GeoJSON (.geojson)")
     features, seen = [], dict[str, int]()
-    for feature in read_features(file):
+    for feature in read_features(file, to_degrees(str(city.get("datum", GEOGRAPHIC[0])))):
         feature_id = feature.text("id")
         if unique and feature_id in seen:
             feature.fail(f"id {feature_id!r} is that of feature {seen[feature_id]} too", "give each feature its own id")

@@ -80,9 +80,7 @@ def smooth(nodes: list[Node], limit: int) -> None:
         after, before = nodes[i], nodes[i - 1]
         if after.travel is None:
             return
-        before.smoothed(
-            *model.smooth_step(before.x, before.p, after.f, after.x_pred, after.p_pred, after.xs, after.ps)
-        )
+        before.smoothed(*model.smooth_step(before.x, before.p, after.f, after.x_pred, after.p_pred, after.xs, after.ps))
 
 
 def between(a: Node, b: Node, stamp_ns: int, params: EgoParams) -> Place:
@@ -181,4 +179,3 @@ def _bridge(travel: Travel, psi: float, speed: float, w: float, span: float, par
             [0.0, 0.0, heading * once],
         ]
     )
-

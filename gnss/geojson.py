@@ -13,6 +13,7 @@ import numpy as np
 import shapely
 from shapely.geometry import MultiPolygon, Polygon, shape
 
+from gnss.datums import ToDegrees
 from gnss.errors import AtlasError
 
 
@@ -24,6 +25,7 @@ class Feature:
     number: int
     properties: dict[str, Any]
     geometry: dict[str, Any]
+    to_degrees: ToDegrees | None = None
 
     def fail(self, problem: str, remedy: str) -> NoReturn:
         """Raise AtlasError for this feature."""
@@ -69,16 +71,24 @@ class Feature:
             self.fail(f"geometry is {kind!r}, not {' or '.join(kinds)}", "put other geometries elsewhere")
         try:
             built = shape(self.geometry)
+            if self.to_degrees is not None:
+                built = shapely.transform(built, self.to_degrees)
             coordinates = shapely.get_coordinates(built)
         except (ValueError, TypeError, KeyError, AttributeError, IndexError, shapely.GEOSException) as error:
             self.fail(f"the coordinates cannot be read ({error})", "write GeoJSON coordinates as [lon, lat]")
         if not np.all(np.isfinite(coordinates)) or np.any(np.abs(coordinates) > [180.0, 90.0]):
-            self.fail("coordinates lie outside lon -180..180, lat -90..90", "write degrees, longitude first")
+            self.fail(
+                "coordinates lie outside lon -180..180, lat -90..90",
+                "write degrees, longitude first, or declare the datum",
+            )
         return built
 
 
-def read_features(file: Path) -> Iterator[Feature]:
-    """Features of a GeoJSON file in order; raises AtlasError when the file is absent or no feature collection."""
+def read_features(file: Path, to_degrees: ToDegrees | None = None) -> Iterator[Feature]:
+    """Features of a GeoJSON file in order; raises AtlasError when the file is absent or no feature collection.
+
+    `to_degrees` converts the coordinates of a declared projected datum (gnss.datums).
+    """
     try:
         data = json.loads(file.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
@@ -92,7 +102,8 @@ def read_features(file: Path) -> Iterator[Feature]:
     features = data.get("features") if isinstance(data, dict) else None
     if not isinstance(data, dict) or data.get("type") != "FeatureCollection" or not isinstance(features, list):
         raise AtlasError("is no GeoJSON FeatureCollection", file=file, remedy="export it as a FeatureCollection")
-    _check_crs(data.get("crs"), file)
+    if to_degrees is None:
+        _check_crs(data.get("crs"), file)
     for number, feature in enumerate(features, 1):
         geometry = feature.get("geometry") if isinstance(feature, dict) else None
         properties = feature.get("properties") if isinstance(feature, dict) else None
@@ -100,7 +111,7 @@ def read_features(file: Path) -> Iterator[Feature]:
             raise AtlasError(
                 f"feature {number}: has no geometry or no properties", file=file, remedy="export it again, or remove it"
             )
-        yield Feature(file, number, properties or {}, geometry)
+        yield Feature(file, number, properties or {}, geometry, to_degrees)
 
 
 def _check_crs(crs: object, file: Path) -> None:
