@@ -136,7 +136,7 @@ def test_bad_members_name_file_feature_and_remedy(tmp_path: Path, members: Any, 
     ("city", "says"),
     [
         ("version = 2\n", "version is 2"),
-        ("version = 1\ndatum = 'GCJ02'\n", "datum is 'GCJ02'"),
+        ("version = 1\ndatum = 'GCJ02'\n", "datum 'GCJ02' is not one of"),
         ("version = 1\ndivision = '12'\n", "key 'division'"),
         ("version = 1\nutc_offset_hours = 99\n", "utc_offset_hours"),
         ("version = 1\nzoness = 'a.geojson'\n", "key 'zoness' is not known"),
