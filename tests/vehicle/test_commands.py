@@ -30,6 +30,7 @@ from vehicle.stages import Stages
 from vehicle.status import EVERY_S, Status
 from vehicle.terminal import print_result
 
+EXAMPLE = Path(__file__).resolve().parents[2] / "vehicle" / "example.toml"
 COMMANDS = [
     "demo",
     "run",
@@ -87,6 +88,12 @@ def test_overrides_keep_types_and_leave_the_rest(tmp_path: Path) -> None:
         override(PipelineParams(), {"ego": {"qualities": {"best": {"floor_m": 9}}}}, file)
     changed = override(PipelineParams(), {"forget_m": 10, "ego": {"smooth_nodes": 5}}, file)
     assert changed == replace(PipelineParams(), forget_m=10.0, ego=replace(PipelineParams().ego, smooth_nodes=5))
+
+
+def test_the_example_car_is_read() -> None:
+    config = load_config(EXAMPLE)
+    assert config.receiver is not None
+    assert [row.camera.guessed for row in config.cameras] == [False]
 
 
 def test_a_whole_car_is_read(tmp_path: Path) -> None:
