@@ -13,7 +13,7 @@ import cv2
 from perception.errors import SetupError
 
 
-def encode_h264(pictures: Sequence[Path], target: Path, rate_hz: float, crf: int = 22) -> int:
+def encode_h264(pictures: Sequence[Path], target: Path, rate_hz: float, crf: int = 24) -> int:
     """Write the pictures as one H.264 mp4 (yuv420p, one encoder thread so that it is repeatable); returns its bytes.
 
     Raises SetupError when PyAV is not installed or a picture cannot be read.

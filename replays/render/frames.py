@@ -34,7 +34,7 @@ def render_frames(patrol: Patrol, folder: Path, samples: int, threads: int, say:
 
 
 def render_video(
-    patrol: Patrol, frames: Path, video: Path, samples: int, threads: int, say: Callable[[str], None], crf: int = 22
+    patrol: Patrol, frames: Path, video: Path, samples: int, threads: int, say: Callable[[str], None], crf: int = 24
 ) -> int:
     """Render what is missing and encode; returns the size of the video in bytes."""
     return encode_h264(render_frames(patrol, frames, samples, threads, say), video, patrol.rate_hz, crf)
