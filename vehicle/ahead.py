@@ -5,24 +5,17 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Generator, Iterable, Iterator
-from typing import Protocol, runtime_checkable
 
 from perception.detector import Detector
 from perception.types import Frame
 from replays.source import Item, RecordedFrame
+from vehicle.live import LiveSource
 from vehicle.stages import Stages
 
 FRAMES_AHEAD = 3
 """Frames looked at but not yet handled: enough to keep the network busy, 8 MB at 1280x720."""
 
 _ITEMS_AHEAD = 1000
-
-
-@runtime_checkable
-class Stoppable(Protocol):
-    """A live source: iterating it may wait for devices, so ending it early needs a word."""
-
-    def stop(self) -> None: ...
 
 
 class LookAhead:
@@ -48,7 +41,8 @@ class LookAhead:
     def __exit__(self, *exc: object) -> None:
         """End the thread, also in the middle of the source."""
         self._stop.set()
-        if isinstance(self._source, Stoppable):
+        if isinstance(self._source, LiveSource):
+            # Iterating it may wait for devices, so ending it early needs a word.
             self._source.stop()
         while self._thread.is_alive():
             self._room.release()

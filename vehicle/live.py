@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from gnss.clock import Clock
@@ -23,14 +23,6 @@ class Source(Protocol):
     def __iter__(self) -> Iterator[Item]: ...
 
 
-class Device(Protocol):
-    """A thread that brings items. `stop` waits for it and may bring the last ones; `check` raises when it died."""
-
-    def stop(self) -> None: ...
-
-    def check(self) -> None: ...
-
-
 class LiveSource:
     """Yields fixes as they come and, per camera, the newest frame; ends when told to, or when every file has ended.
 
@@ -45,7 +37,7 @@ class LiveSource:
         self._start_ns = start_ns
         self._linger_s = linger_s
         self._cameras: list[CameraThread] = []
-        self._devices: list[Device] = []
+        self._devices: list[tuple[Callable[[], None], Callable[[], None]]] = []
         self._frames: dict[str, Frame] = {}
         self._other: queue.SimpleQueue[Fix | Motion | Shed] = queue.SimpleQueue()
         self._lock = threading.Lock()
@@ -56,9 +48,12 @@ class LiveSource:
         """Own a camera thread made with `take_frame`."""
         self._cameras.append(camera)
 
-    def add_device(self, device: Device) -> None:
-        """Own another device to stop at the end, the newest first."""
-        self._devices.append(device)
+    def add_device(self, stop: Callable[[], None], check: Callable[[], None]) -> None:
+        """Own another thread that brings items. At the end they are stopped, the newest first.
+
+        `stop` waits for it and may bring the last items; `check` raises when it died.
+        """
+        self._devices.append((stop, check))
 
     def take_frame(self, frame: Frame) -> None:
         """Called by camera threads: newest wins."""
@@ -93,8 +88,8 @@ class LiveSource:
         """Stop every device and wait for it; for a source that was never iterated, too."""
         for camera in self._cameras:
             camera.stop()
-        for device in reversed(self._devices):
-            device.stop()
+        for stop, _ in reversed(self._devices):
+            stop()
 
     def _until_stopped(self) -> Iterator[Item]:
         end_ns: int | None = None
@@ -103,8 +98,8 @@ class LiveSource:
             for camera in self._cameras:
                 if camera.error is not None:
                     raise camera.error
-            for device in self._devices:
-                device.check()
+            for _, check in self._devices:
+                check()
             if self._cameras and all(c.ended.is_set() for c in self._cameras) and not self._frames:
                 now_ns = self._clock.monotonic_ns()
                 end_ns = now_ns + int(self._linger_s * 1e9) if end_ns is None else end_ns

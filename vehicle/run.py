@@ -109,7 +109,8 @@ def run_live(config: Config, options: LiveOptions, stopper: Stopper, clock: Cloc
         stack.callback(source.close)
         for row in config.cameras:
             source.add_camera(CameraThread(row, clock, start_ns, source.take_frame))
-        source.add_device(NmeaReceiver(receiver, source, clock, start_ns))
+        reader = NmeaReceiver(receiver, source, clock, start_ns)
+        source.add_device(reader.stop, reader.check)
         return drive(source, config, kit, options, stopper)
 
 

@@ -200,8 +200,10 @@ def simulate(simulation: Simulation, config: Config, options: LiveOptions, stopp
             if member.pictures is not None:
                 frames = _frames(member, member.pictures, shift_ns)
                 source.add_camera(CameraThread(row, clock, start_ns, source.take_frame, frames))
-        source.add_device(NmeaReceiver(config.receiver or Receiver(pty.name), source, clock, start_ns))
-        source.add_device(Player(_plan(played, shift_ns, pty, source), clock, start_ns))
+        receiver = NmeaReceiver(config.receiver or Receiver(pty.name), source, clock, start_ns)
+        source.add_device(receiver.stop, receiver.check)
+        player = Player(_plan(played, shift_ns, pty, source), clock, start_ns)
+        source.add_device(player.stop, player.check)
         result = drive(source, config, simulation.kit, options, stopper)
         return (
             replace(result, counts={**result.counts, "receiver: bytes nobody read": pty.lost}) if pty.lost else result
