@@ -29,6 +29,7 @@ class WindowParams:
     same_gate: float = 9.2
     same_floor_m2: float = 0.15
     same_iou: float = 0.5
+    same_part: float = 0.6
     other_look: float = 0.6
 
 
@@ -75,8 +76,8 @@ class Surveyor:
         return Closed(track, placed, landmark)
 
 
-def _overlap(a: Track, b: Track) -> float | None:
-    """Mean IoU of two tracks in the frames they share; None when they share none."""
+def _overlap(a: Track, b: Track) -> tuple[float, float] | None:
+    """Mean IoU of two tracks in the frames they share, and the mean share of the smaller box; None: no such frame."""
     mine = {(o.camera, o.index): o.xyxy for o in a.observations}
     shared = [(mine[key], o.xyxy) for o in b.observations if (key := (o.camera, o.index)) in mine]
     if not shared:
@@ -84,8 +85,9 @@ def _overlap(a: Track, b: Track) -> float | None:
     x, y = np.array(shared).transpose(1, 2, 0)
     sides = np.maximum(np.minimum(x[2:], y[2:]) - np.maximum(x[:2], y[:2]), 0.0)
     inter = sides[0] * sides[1]
-    union = np.prod(x[2:] - x[:2], axis=0) + np.prod(y[2:] - y[:2], axis=0) - inter
-    return float(np.mean(inter / np.maximum(union, 1e-6)))
+    areas = np.prod(x[2:] - x[:2], axis=0), np.prod(y[2:] - y[:2], axis=0)
+    iou = inter / np.maximum(areas[0] + areas[1] - inter, 1e-6)
+    return float(np.mean(iou)), float(np.mean(inter / np.maximum(np.minimum(*areas), 1e-6)))
 
 
 def same_thing(a: Closed, b: Closed, catalogue: Catalogue, params: WindowParams) -> bool:
@@ -98,11 +100,12 @@ def same_thing(a: Closed, b: Closed, catalogue: Catalogue, params: WindowParams)
     if not float(gap @ np.linalg.solve(total, gap)) < params.same_gate:
         return False
     overlap = _overlap(a.track, b.track)
-    if overlap is not None and overlap < params.same_iou:
-        return False
     x, y = catalogue.classes[a.landmark.class_name], catalogue.classes[b.landmark.class_name]
     alike = catalogue.identity_of(x.name) == catalogue.identity_of(y.name) or (x.kind is not None and x.kind == y.kind)
-    if overlap is None and not alike:
+    if overlap is not None:
+        # A detector that boxes a thing and a part of it gives nested boxes at one place: one thing, if of one kind.
+        return overlap[0] >= params.same_iou or (alike and overlap[1] >= params.same_part)
+    if not alike:
         return False
     if a.track.appearance is not None and b.track.appearance is not None:
         if 1.0 - float(np.sqrt(a.track.appearance * b.track.appearance).sum()) > params.other_look:

@@ -10,7 +10,7 @@ from gnss.types import Pose
 from perception.existence import ExistenceParams
 from perception.locate import LocateParams, MountBias
 from perception.types import Landmark, Observation, Track, TrackEnd, Verdict
-from perception.window import Closed, Surveyor, Window, WindowParams, same_thing
+from perception.window import Closed, Surveyor, Window, WindowParams, _overlap, same_thing
 from tests.builders import CATALOGUE, FRONT, THRESHOLDS, UTC0_NS, Noise, Thing, World, enu, make_pose
 
 PARAMS = WindowParams()
@@ -86,6 +86,19 @@ def test_a_thing_detected_as_two_classes_at_once_becomes_one() -> None:
     ends = window.stitch(SURVEYOR, BIAS, PARAMS)
     assert [(e.track_id, e.class_name) for e in ends] == [(2, "truck")]
     assert [c.landmark.class_name for c in window.closed] == ["car"]
+
+
+def test_a_box_of_a_part_is_no_second_thing_of_its_kind() -> None:
+    whole = _track(HEAP, 1)
+    halves = tuple(
+        replace(o, xyxy=(o.xyxy[0], o.xyxy[1], (o.xyxy[0] + o.xyxy[2]) / 2 + 1, o.xyxy[3])) for o in whole.observations
+    )
+    part = Track(2, "garbage", halves[:6], True)
+    assert _overlap(whole, part) is not None
+    assert same_thing(_closed(whole), replace(_closed(whole), track=part), CATALOGUE, PARAMS)
+    other = replace(_closed(whole), track=part, landmark=replace(_closed(whole).landmark, class_name="garbage_bin"))
+    narrow = replace(part, observations=tuple(replace(o, xyxy=(*o.xyxy[:2], o.xyxy[0] + 3, o.xyxy[3])) for o in halves))
+    assert not same_thing(_closed(whole), replace(other, track=narrow), CATALOGUE, PARAMS)
 
 
 def test_different_things_at_one_place_stay_apart_when_never_seen_as_one_box() -> None:
