@@ -102,10 +102,13 @@ def _first_guess(
     """
     camera = view.camera
     best, best_range, best_ray = -1, math.inf, np.array([1.0, 0.0])
+    boxes = np.array([o.xyxy for o in observations])
+    middle = (boxes[:, 0] + boxes[:, 2]) / 2 - 0.5
+    grounds = camera.ground_point(np.column_stack([middle, boxes[:, 3] - 0.5]))
+    bearings = camera.ground_point(np.column_stack([middle, np.full(len(boxes), camera.height - 1.0)]))
     for index, observation in enumerate(observations):
         x1, y1, x2, y2 = observation.xyxy
-        ground = camera.ground_point(np.array([[(x1 + x2) / 2 - 0.5, y2 - 0.5]]))[0]
-        bearing = camera.ground_point(np.array([[(x1 + x2) / 2 - 0.5, camera.height - 1.0]]))[0]
+        ground, bearing = grounds[index], bearings[index]
         distance = float(np.hypot(*ground)) if shape.on_ground and observation.edges[3] and not by_size else math.nan
         if not distance < 80.0:
             tall = shape.size_m[2] or max(y2 - y1, 4.0) / camera.fy * 10.0

@@ -23,6 +23,8 @@ def open_session(onnx: Path, threads: int | None = None) -> onnxruntime.Inferenc
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.use_deterministic_compute = True
+    # Threads that spin while they wait take the cores that tracking, redaction and decoding need meanwhile.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if threads is not None:
         options.intra_op_num_threads = threads
     try:

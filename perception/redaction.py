@@ -117,10 +117,11 @@ def redact(frame: Frame, looks: Sequence[tuple[int, Detections]], classes: Priva
 def quality(image: Image) -> tuple[float, float]:
     """Sharpness (variance of the Laplacian of the grey picture at 320 px width) and exposure (mean grey, 0..1)."""
     height, width = image.shape[:2]
+    # Grey first: one channel to shrink costs half of three.
+    grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
     if width > SHARPNESS_WIDTH_PX:
         size = (SHARPNESS_WIDTH_PX, max(round(height * SHARPNESS_WIDTH_PX / width), 1))
-        image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
-    grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+        grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
     _, deviation = cv2.meanStdDev(cv2.Laplacian(grey, cv2.CV_16S))
     return float(deviation[0, 0]) ** 2, float(cv2.mean(grey)[0]) / 255.0
 

@@ -81,8 +81,8 @@ def zone_probability(zone: Zone, lat_deg: float, lon_deg: float, cov_m2: Array) 
     """Probability that a point known with `cov_m2` (2, 2) lies in the zone, by 37 equally likely points."""
     frame = LocalFrame(lat_deg, lon_deg)
     spread = _LATTICE @ np.linalg.cholesky(cov_m2 + 1e-9 * np.eye(2)).T
-    inside = sum(zone.contains(*frame.to_geo(float(e), float(n))) for e, n in spread)
-    return float(inside) / len(spread)
+    lats, lons = frame.to_geo(spread[:, 0].copy(), spread[:, 1].copy())
+    return float(np.mean(shapely.intersects_xy(zone.polygon, lons, lats)))
 
 
 def footprint_probability(zone: Zone, landmark: Landmark, cov_m2: Array, share: float) -> float:

@@ -10,6 +10,8 @@ import numpy as np
 from gnss.types import Array
 
 HUBER = 2.0
+ENOUGH = 1e-3
+"""A step that improves the log posterior by less ends the fit: it moves nothing by a noticeable part of its sigma."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,7 +63,7 @@ def fit(
         dampings = damping * np.array([0.0, 0.1, 1.0, 10.0, 1000.0])
         damped = hessian + dampings[:, None, None] * np.diag(np.diag(hessian))
         steps = np.linalg.solve(damped, np.repeat(gradient[None, :, None], len(dampings), axis=0))[:, :, 0]
-        if 0.5 * gradient @ steps[0] < 1e-5:
+        if 0.5 * gradient @ steps[0] < ENOUGH:
             break
         tries = np.repeat(now[None], len(dampings) - 1, axis=0)
         tries[:, free] -= steps[1:]
@@ -81,7 +83,7 @@ def fit(
             new_data[best : best + 1],
             max(dampings[best], 1e-9),
         )
-        if gain < 1e-4:
+        if gain < ENOUGH:
             break
     covariance = np.zeros((len(start), len(start)))
     inner = np.linalg.inv(hessian)

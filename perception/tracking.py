@@ -218,9 +218,10 @@ class Tracker:
         if self._camera.guessed:
             heights = np.array([self._heights_m.get(live.class_name(), 0.0) for live in self._live])
         out = warp(out, [live.pose for live in self._live], pose, self._camera, heights)
-        for index, live in enumerate(self._live):
-            out[index] += np.tile(live.residual * ((now_ns - live.last.stamp_ns) * 1e-9), 2)
-        return out
+        gaps_s = np.array([(now_ns - live.last.stamp_ns) * 1e-9 for live in self._live])
+        drift = np.array([live.residual for live in self._live]) * gaps_s[:, None]
+        moved: Array = out + np.concatenate([drift, drift], axis=1)
+        return moved
 
     def _assign(self, free: list[int], rows: list[int], predicted: Array, seen: Seen) -> list[tuple[int, int]]:
         """Pairs (track, box) of least total cost within the gate."""
@@ -240,13 +241,14 @@ class Tracker:
         # A box cut by the border shrinks without moving nearer or farther, so size counts less than place.
         size_gap = ((a[..., 2:] - b[..., 2:]) ** 2).sum(axis=-1)
         cost += 0.5 * size_gap / (p.log_size_sigma * wider) ** 2
-        for row, index in enumerate(free):
-            name = self._live[index].class_name()
-            cost[row] += [0.0 if names[box] == name else p.class_penalty for box in rows]
-            known = self._live[index].look
-            if known is not None and looks is not None:
-                # Squared Hellinger distance of the colour histograms: 0 the same, 1 nothing in common.
-                cost[row] += p.look_weight * (1.0 - np.sqrt(known * looks[rows]).sum(axis=1))
+        known = np.array([self._live[index].class_name() for index in free])
+        cost += np.where(known[:, None] == np.array([names[box] for box in rows])[None, :], 0.0, p.class_penalty)
+        if looks is not None:
+            # Squared Hellinger distance of the colour histograms: 0 the same, 1 nothing in common.
+            roots = [self._live[index].look for index in free]
+            kept = np.sqrt(np.array([look if look is not None else np.zeros(looks.shape[1]) for look in roots]))
+            apart = 1.0 - kept @ np.sqrt(looks[rows].astype(np.float64)).T
+            cost += p.look_weight * np.where(np.array([look is not None for look in roots])[:, None], apart, 0.0)
         bounded = np.where(cost <= p.gate, cost, _FORBIDDEN)
         left, right = linear_sum_assignment(bounded)
         return [(free[i], rows[j]) for i, j in zip(left, right, strict=True) if bounded[i, j] < _FORBIDDEN]
