@@ -163,8 +163,11 @@ class Window:
     def _joined(self, old: Closed, new: Closed, surveyor: Surveyor, bias: Mapping[str, MountBias]) -> Closed:
         if old.landmark.camera != new.landmark.camera or old.landmark.class_name != new.landmark.class_name:
             return old
-        by_frame: dict[int, Observation] = {o.index: o for o in new.track.observations}
-        by_frame.update({o.index: o for o in old.track.observations})
+        mine: dict[int, Observation] = {o.index: o for o in old.track.observations}
+        by_frame = {o.index: o for o in new.track.observations} | mine
+        if len(by_frame) - len(mine) < 0.2 * len(new.track.observations):
+            # A second box in frames that the first is in already says nothing new of the place.
+            return old
         together = tuple(sorted(by_frame.values(), key=lambda o: o.stamp_ns))
         track = replace(old.track, observations=together)
         again = surveyor.survey(track, self.pass_id, bias[old.landmark.camera])
