@@ -9,7 +9,6 @@ from collections.abc import Generator, Iterable, Iterator
 from perception.detector import Detector
 from perception.types import Frame
 from replays.source import Item, RecordedFrame
-from vehicle.live import LiveSource
 from vehicle.stages import Stages
 
 FRAMES_AHEAD = 3
@@ -41,9 +40,10 @@ class LookAhead:
     def __exit__(self, *exc: object) -> None:
         """End the thread, also in the middle of the source."""
         self._stop.set()
-        if isinstance(self._source, LiveSource):
-            # Iterating it may wait for devices, so ending it early needs a word.
-            self._source.stop()
+        stop = getattr(self._source, "stop", None)
+        if callable(stop):
+            # Iterating a live source may wait for devices, so ending it early needs a word.
+            stop()
         while self._thread.is_alive():
             self._room.release()
             try:
