@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from gnss.geodesy import distance_m
+from perception.catalogue import CaseKind
 from perception.existence import ExistenceParams, after_hit, after_miss, survived
 from perception.fuse import Offset, fuse
 from perception.rules import Decision, Finding, Rules
@@ -19,6 +20,7 @@ from perception.types import (
     CaseChange,
     CaseState,
     ChangeKind,
+    ComponentMatch,
     Landmark,
     PassPosition,
     PassRecord,
@@ -146,6 +148,12 @@ class Casework:
         self._taken.add(name)
         return name
 
+    def _code(self, row: CaseKind, component: ComponentMatch | None) -> str:
+        """A cover or a pole is filed under the type of the component it is, once the register says which."""
+        if component is None or row.name not in ("manhole_damage", "pole_damage"):
+            return row.code
+        return component.code
+
     def birth(self, look: Look) -> tuple[CaseChange | None, TrackEnd, str]:
         """A landmark that matches nothing known: an open case, a candidate, or too little to keep."""
         m, finding = look.landmark, look.finding
@@ -155,11 +163,7 @@ class Casework:
             return None, TrackEnd.EXPIRED, f"existence {m.existence:.2f} below 0.50"
         row = self.rules.catalogue.kinds[finding.kind]
         opens = finding.decision is Decision.ACCEPT and m.existence >= self._params.open_at
-        code = (
-            finding.component.code
-            if finding.component is not None and row.name in ("manhole_damage", "pole_damage")
-            else row.code
-        )
+        code = self._code(row, finding.component)
         case = Case(
             self._new_id(m), 0, row.name, row.matter_kind, code, m.class_name,
             CaseState.OPEN if opens else CaseState.CANDIDATE,
@@ -198,10 +202,11 @@ class Casework:
         old = {p.sha256 for p in case.evidence}
         fresh = tuple(p for p in m.pictures if p.sha256 not in old) if not again or len(case.evidence) < 2 else ()
         fresh = fresh[: max(0, MOST_EVIDENCE - len(case.evidence))]
+        component = finding.component or case.component
         after = replace(
             case, state=state, existence=existence, confidence=max(case.confidence, m.confidence), clear_misses=0,
             evidence=case.evidence + fresh, zone=finding.zone or case.zone,
-            component=finding.component or case.component,
+            component=component, code=self._code(self.rules.catalogue.kinds[case.kind], component),
             last_seen_utc_ns=_latest(case.last_seen_utc_ns, m.last_utc_ns),
             last_clear_look_utc_ns=_latest(case.last_clear_look_utc_ns, m.last_utc_ns),
         )  # fmt: skip

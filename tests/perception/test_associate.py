@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gnss.atlas import Atlas
+from gnss.atlas import Atlas, Component
 from perception.associate import AssociateParams, Association, associate
 from perception.rules import RuleParams, Rules
 from perception.serial import canonical_json, change_to_dict
@@ -324,3 +324,14 @@ def test_every_landmark_ends_once() -> None:
     row = _row([*STREET, ("pole", 6.0, 30.0), ("garbage_bin", -6.0, 40.0), ("car", 5.0, 90.0)])
     result = _associate([], make_record(row))
     assert sorted(e.track_id for e in result.ends) == sorted(m.track_id for m in row)
+
+
+def test_the_code_follows_the_component_that_a_later_look_finds() -> None:
+    cover = Component("33010601002000001", "cover", "01002", *FRAME.to_geo(0.0, 20.0), "A")
+    near = make_landmark("manhole_open", 0.0, 20.0, sigma_m=0.3)
+    first = _associate([], make_record([near]))
+    assert [(c.case.code, c.case.component) for c in first.changes] == [("01023", None)]
+    seen = make_landmark("manhole_open", 0.1, 20.0, sigma_m=0.3, pass_id="p2", utc_ns=UTC0_NS + DAY_NS)
+    record = make_record([seen], pass_id="p2", utc_ns=UTC0_NS + DAY_NS)
+    second = _associate(_after([], first), record, atlas=make_atlas(components=[cover]))
+    assert [(c.case.code, c.case.component.id) for c in second.changes if c.case.component] == [("01002", cover.id)]

@@ -78,7 +78,7 @@ def _tell(result: LiveResult, as_json: bool) -> int:
     kinds = load_catalogue(MODELS).kinds
     for name, state in sorted(result.cases.items(), key=lambda case: (result.kinds[case[0]], case[0])):
         kind = kinds[result.kinds[name]]
-        print(f"{name}  {state:<10} {kind.code}  {kind.title} {kind.title_zh}")
+        print(f"{name}  {state:<10} {kind.title} {kind.title_zh}")
     for name, count in result.counts.items():
         print(f"{name}: {count}")
     print("the outbox is empty" if result.unsent == 0 else f"{result.unsent} items wait in the outbox")
