@@ -144,6 +144,27 @@ def test_detections_are_recorded_into_the_drive(
     assert (tmp_path / "a" / "changes.jsonl").read_bytes() == (tmp_path / "b" / "changes.jsonl").read_bytes()
 
 
+def test_an_import_tells_the_folder_and_the_guesses(
+    filmed_original: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    points = "".join(
+        f'<trkpt lat="{30 + n * 1e-5:.5f}" lon="120"><time>2026-04-01T02:00:{n:02d}Z</time></trkpt>' for n in range(9)
+    )
+    track = tmp_path / "track.gpx"
+    track.write_text(f"<gpx><trk><trkseg>{points}</trkseg></trk></gpx>", encoding="utf-8")
+    video = next(filmed_original.glob("front.m*"))
+    told = ["drive", "import", str(video), "--track", str(track), "--out"]
+    assert main([*told, str(tmp_path / "a")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"imported into {tmp_path / 'a'}"
+    assert len(lines) == 2
+    assert "70 degrees" in lines[1]
+    assert main([*told, str(tmp_path / "b"), "--json"]) == 0
+    tree = json.loads(capsys.readouterr().out)
+    assert tree["drive"] == str(tmp_path / "b")
+    assert "70 degrees" in tree["note"]
+
+
 def test_info_score_and_compare(run: ReplayResult, filmed_original: Path, tmp_path: Path, capsys: Any) -> None:
     assert main(["drive", "info", str(filmed_original), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["vehicle"] == "car-1"

@@ -69,7 +69,10 @@ def handle_import(arguments: argparse.Namespace) -> int:
             arguments.source, arguments.track, arguments.out, clock_offset_s=arguments.clock_offset,
             vehicle=arguments.vehicle, name=arguments.name,
         )  # fmt: skip
-    print(result)
+    if arguments.json:
+        print_json({"drive": str(result.drive.path), "note": result.note})
+    else:
+        print(f"imported into {result.drive.path}\n{result.note}")
     return 0
 
 
