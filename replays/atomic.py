@@ -38,8 +38,12 @@ def write_text(file: Path, text: str) -> None:
 
 def part_folder(folder: Path) -> Path:
     """A new empty folder beside `folder`; `move_folder` puts it in place, `drop_folder` removes it."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    return Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
+    except OSError as error:
+        remedy = "name a folder that you may write to"
+        raise DriveError(f"cannot be made ({error.strerror})", file=folder, remedy=remedy) from error
 
 
 def refuse_foreign(folder: Path, marker: str, what: str) -> None:

@@ -244,6 +244,16 @@ def test_a_run_folder_that_is_somebodys_own(
     assert refused(["replay", str(recorded), "--model", str(card)], tmp_path, capsys, "run: ", "is no run folder")
 
 
+def test_a_run_folder_that_cannot_be_made(
+    recorded: Path, card: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
+    assert main(["replay", str(recorded), "--model", str(card), "--out", str(tmp_path / "file" / "run")]) == 2
+    said = capsys.readouterr().err
+    assert "cannot be made" in said
+    assert "Remedy: " in said
+
+
 def test_a_platform_address_that_is_none(
     recorded: Path, card: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
