@@ -1,6 +1,6 @@
 """Parity of the detector with the reference implementations, on the same ONNX files and real photos.
 
-The goal is issue 2's: boxes within 1 px and confidences within 0.01 for at least 99 % of boxes.
+The goal: boxes within 1 px and confidences within 0.01 for at least 99 % of boxes.
 """
 
 from __future__ import annotations
