@@ -16,18 +16,22 @@ from perception.types import Detections
 from replays.atomic import part_file
 from replays.members import Stamps
 
-_LINE_KEYS = {"camera", "index", "boxes", "sharpness", "exposure"}
+_LINE_KEYS = {"camera", "index", "boxes", "sharpness", "exposure", "model"}
 _BOX_KEYS = {"class", "confidence", "xyxy", "appearance", "plate", "sharpness"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Recorded:
-    """What one line holds. `sharpness` and `exposure` are the frame's; `plates` keyed hashes, one per box or None."""
+    """What one line holds. `sharpness` and `exposure` are the frame's; `plates` keyed hashes, one per box or None.
+
+    `model` is the sha256 of the network that found the boxes, down to its privacy threshold; None: nobody knows.
+    """
 
     detections: Detections
     sharpness: float | None = None
     exposure: float | None = None
     plates: tuple[str | None, ...] = ()
+    model: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -136,13 +140,15 @@ def _parse(file: Path, number: int, line: bytes) -> dict[str, Any]:
     except ValueError as error:
         raise _error(file, number, f"is not JSON: {error}") from error
     if not isinstance(record, dict) or not {"camera", "index", "boxes"} <= set(record) <= _LINE_KEYS:
-        raise _error(file, number, 'needs "camera", "index" and "boxes" (further keys: sharpness, exposure)')
+        raise _error(file, number, 'needs "camera", "index" and "boxes" (further keys: sharpness, exposure, model)')
     index = record["index"]
     if not isinstance(record["camera"], str) or not isinstance(index, int) or not isinstance(record["boxes"], list):
         raise _error(file, number, "camera must be a text, index a whole number, boxes a list")
     for key in ("sharpness", "exposure"):
         if record.get(key) is not None and not _is_number(record[key]):
             raise _error(file, number, f"{key} is {record[key]!r}, not a number")
+    if record.get("model") is not None and not isinstance(record["model"], str):
+        raise _error(file, number, f"model is {record['model']!r}, not the sha256 of a network")
     for nth, box in enumerate(record["boxes"]):
         problem = _box_problem(box)
         if problem:
@@ -198,11 +204,17 @@ def _recorded(source: DetectionFile, ids: Mapping[str, int], number: int, record
         appearance,
     )
     sharpness = record.get("sharpness", max((box["sharpness"] for box in boxes if "sharpness" in box), default=None))
-    return Recorded(detections, sharpness, record.get("exposure"), tuple(box.get("plate") for box in boxes))
+    plates = tuple(box.get("plate") for box in boxes)
+    return Recorded(detections, sharpness, record.get("exposure"), plates, record.get("model"))
 
 
 def detection_line(
-    camera: str, index: int, detections: Detections, sharpness: float | None = None, exposure: float | None = None
+    camera: str,
+    index: int,
+    detections: Detections,
+    sharpness: float | None = None,
+    exposure: float | None = None,
+    model: str | None = None,
 ) -> str:
     """One line of detections.jsonl; pixels to 0.01, confidence to 1e-4: equal boxes give equal bytes."""
     boxes: list[dict[str, Any]] = []
@@ -219,6 +231,8 @@ def detection_line(
     for key, value in (("sharpness", sharpness), ("exposure", exposure)):
         if value is not None:
             record[key] = round(float(value), 4)
+    if model is not None:
+        record["model"] = model
     return json.dumps(record, separators=(",", ":"), ensure_ascii=False)
 
 
@@ -231,6 +245,7 @@ class DetectedFrame:
     detections: Detections
     sharpness: float | None = None
     exposure: float | None = None
+    model: str | None = None
 
 
 def write_detections(file: Path, frames: Iterable[DetectedFrame]) -> int:
@@ -238,7 +253,9 @@ def write_detections(file: Path, frames: Iterable[DetectedFrame]) -> int:
     count = 0
     with part_file(file) as stream:
         for frame in frames:
-            line = detection_line(frame.camera, frame.index, frame.detections, frame.sharpness, frame.exposure)
+            line = detection_line(
+                frame.camera, frame.index, frame.detections, frame.sharpness, frame.exposure, frame.model
+            )
             stream.write(line + "\n")
             count += 1
     return count

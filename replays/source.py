@@ -30,12 +30,13 @@ Key = tuple[int, int, str, int, int]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RecordedFrame:
-    """A frame with its recorded detections: it passes the redactor, never the detector."""
+    """A frame with its detections: it passes the redactor, never the detector. `model`: sha256 of who found them."""
 
     frame: Frame
     detections: Detections
     sharpness: float | None = None
     exposure: float | None = None
+    model: str | None = None
 
 
 Item = Frame | RecordedFrame | Seen | Fix | Motion | KnownObjects | Shed | CalibrationUpdate
@@ -144,7 +145,9 @@ def _item(member: CameraMember, stamp_ns: int, index: int, image: Image | None, 
         )
     frame = Frame(stamp_ns, camera.name, index, image)
     return (
-        frame if recorded is None else RecordedFrame(frame, recorded.detections, recorded.sharpness, recorded.exposure)
+        frame
+        if recorded is None
+        else RecordedFrame(frame, recorded.detections, recorded.sharpness, recorded.exposure, recorded.model)
     )
 
 

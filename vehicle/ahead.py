@@ -81,4 +81,4 @@ class LookAhead:
     def _looked(self, frame: Frame) -> RecordedFrame:
         self._room.acquire()
         with self._stages.measure("detect"):
-            return RecordedFrame(frame, self._detector.detect(frame))
+            return RecordedFrame(frame, self._detector.detect(frame), model=self._detector.card.sha256)

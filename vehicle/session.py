@@ -23,6 +23,7 @@ from vehicle.ahead import LookAhead
 from vehicle.stages import Stages
 
 Sink = Callable[[Output], None]
+UNPROTECTED = "frames without pictures: their detections are not this model's, so nobody knows what to redact"
 _ACCURACIES = ("h_acc_m", "v_acc_m", "speed_acc_mps", "course_acc_deg", "heading_acc_deg", "hdop")
 
 
@@ -75,6 +76,7 @@ class Session:
     frames: int = 0
     last_ns: int = 0
     _tiles: set[Tile] = field(default_factory=set)
+    _bare: set[tuple[str, int]] = field(default_factory=set)
 
     def run(self, source: Iterable[Item], progress: Callable[[], None] | None = None) -> None:
         """Feed a whole source and finish; `progress` is called after every item.
@@ -95,7 +97,7 @@ class Session:
         """Take one item of the source."""
         self._hurry(item.frame.stamp_ns if isinstance(item, RecordedFrame) else item.stamp_ns)
         if isinstance(item, RecordedFrame):
-            self._look(item.frame, item.detections)
+            self._look(item)
         elif isinstance(item, Frame):
             raise RuntimeError("a source with undetected frames needs a detector")
         else:
@@ -123,11 +125,15 @@ class Session:
             for seen in self.redactor.overdue(stamp_ns - int(self.order.lateness_s * 1e9)):
                 self._push(seen)
 
-    def _look(self, frame: Frame, detections: Detections) -> None:
+    def _look(self, item: RecordedFrame) -> None:
         if self.redactor is None:
             raise RuntimeError("frames with pixels need a redactor")
+        if item.model != self.redactor.card.sha256:
+            # Boxes of nobody knows whom may lack the people and vehicles that must be filled: no picture then.
+            self._bare.add((item.frame.camera, item.frame.index))
+            self.counts[UNPROTECTED] += 1
         with self.stages.measure("redact"):
-            ready = self.redactor.push(frame, detections)
+            ready = self.redactor.push(item.frame, item.detections)
         for seen in ready:
             self._push(seen)
 
@@ -146,6 +152,9 @@ class Session:
             self._tiles = set(around)
 
     def _push(self, event: Event) -> None:
+        if isinstance(event, Seen) and (event.camera, event.index) in self._bare:
+            self._bare.discard((event.camera, event.index))
+            event = replace(event, picture=None)
         for ready in self.order.push(as_recorded(event)):
             self._step(ready)
 

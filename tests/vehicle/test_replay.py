@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ from uplink.platform.serve import LocalPlatform
 from vehicle.__main__ import main
 from vehicle.config import Config
 from vehicle.replay import ReplayOptions, open_drives, replay
+from vehicle.session import UNPROTECTED
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = ROOT / "replays" / "samples" / "patrol-street"
@@ -183,3 +185,19 @@ def test_a_bug_leaves_neither_run_nor_store(
     with pytest.raises(ZeroDivisionError):
         replay([recorded], Config(card=card), tmp_path / "run", ReplayOptions("recorded"))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("known", "pictures"), [(True, True), (False, False)])
+def test_boxes_of_nobody_knows_whom_make_no_picture(tmp_path: Path, known: bool, pictures: bool) -> None:
+    drive = tmp_path / "drive"
+    shutil.copytree(SAMPLE, drive)
+    file = drive / "detections.jsonl"
+    lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    if not known:
+        # As any other tool may write them: thresholded for cases, without the people and cars that must be filled.
+        lines = [{k: v for k, v in line.items() if k != "model"} for line in lines]
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    result = replay([drive], Config(), tmp_path / "run", ReplayOptions(detections="recorded"))
+    assert len(result.listed) >= 8
+    assert any((tmp_path / "run" / "evidence").iterdir()) == pictures
+    assert (result.data[UNPROTECTED] > 0) == (not known)

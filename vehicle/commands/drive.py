@@ -98,4 +98,5 @@ def _detected(source: DriveSource, kit: Equipment, tell: Callable[[int, int], No
             done += 1
             tell(done, source.totals.frames)
             sharpness, exposure = quality(item.image)
-            yield DetectedFrame(item.camera, item.index, kit.detector.detect(item), sharpness, exposure)
+            found = kit.detector.detect(item)
+            yield DetectedFrame(item.camera, item.index, found, sharpness, exposure, kit.card.sha256)
