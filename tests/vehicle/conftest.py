@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.vehicle.drives import write_card, write_drive
+from tests.perception.cards import digest
+from tests.vehicle.drives import sign, write_card, write_drive
 
 
 @pytest.fixture(scope="session")
@@ -17,9 +18,11 @@ def card(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def filmed_original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A street with video and recorded detections; do not change it."""
-    return write_drive(tmp_path_factory.mktemp("filmed") / "street", pixels=True)
+def filmed_original(tmp_path_factory: pytest.TempPathFactory, card: Path) -> Path:
+    """A street with video and recorded detections that the card's network is said to have made; do not change it."""
+    drive = write_drive(tmp_path_factory.mktemp("filmed") / "street", pixels=True)
+    sign(drive / "detections.jsonl", digest(card.with_name("all.onnx")))
+    return drive
 
 
 @pytest.fixture

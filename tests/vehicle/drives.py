@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from perception.camera import CameraModel
+from perception.card import ModelCard
 from perception.types import Detections, Frame, Seen
 from replays.detections import DetectionFile
 from replays.drive_toml import utc_iso
@@ -80,6 +81,12 @@ def write_video(file: Path, frames: Sequence[Seen]) -> None:
     writer.release()
 
 
+def sign(file: Path, model: str) -> None:
+    """Say in every line of a detections.jsonl which network (sha256) found its boxes."""
+    lines = [json.loads(line) | {"model": model} for line in file.read_text(encoding="utf-8").splitlines()]
+    file.write_text("".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines), encoding="utf-8")
+
+
 def write_card(folder: Path, changes: dict[str, str] | None = None) -> Path:
     """A card for all catalogue classes over a constant network that finds one garbage heap and one car."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -105,7 +112,8 @@ def write_card(folder: Path, changes: dict[str, str] | None = None) -> Path:
 class RecordedDetector:
     """A detector that answers what a drive recorded for the frame of this index: the same world, through live code."""
 
-    def __init__(self, drive: Path) -> None:
+    def __init__(self, drive: Path, card: ModelCard) -> None:
+        self.card = card
         file = DetectionFile.open(drive / "detections.jsonl")
         with file.reader() as reader:
             self._boxes = {
