@@ -1,72 +1,34 @@
-"""A track placed on the ground: one joint fit on bearings, ground plane and class size, with its covariance.
+"""Tracks placed on the ground: joint fits on bearings, ground plane and class size, with their covariances.
 
-Method: geolocation.md sections 1.3 and 8D-E. Never an average of single-frame projections. The covariance returned is
-the object's own part; the GNSS error common to the pass is added by whoever needs the total.
+Method: geolocation.md sections 1.3 and 8D-E. Never an average of single-frame projections. All tracks of a stretch of
+road are fitted at once and share the camera's mount bias: each fit carries it as a state with the common prior, and
+what they say of it together corrects each of them exactly (a Schur complement). The covariance returned is the object's
+own part; the GNSS error common to the pass is added by whoever needs the total.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from gnss.geodesy import LocalFrame, ellipse95
-from gnss.types import Array, Pose
+from gnss.geodesy import ellipse95
+from gnss.types import Array, Mask, Rows
 from perception import solid
-from perception.camera import CameraModel
-from perception.catalogue import ObjectClass
+from perception.mount import MountBias, is_knocked, pooled, taught
+from perception.sights import Batch, LocateParams, Sight, collect
 from perception.solver import Fit, fit
-from perception.types import Observation, Verdict
-
-
-@dataclass(frozen=True, slots=True)
-class LocateParams:
-    """Tuning of localisation; sigmas are 1 sigma. Frames rarer than `aimed_period_s` were aimed one by one, by hand."""
-
-    most_observations: int = 16
-    correlation_time_s: float = 0.2
-    jitter_deg: float = 0.15
-    aimed_jitter_deg: float = 3.0
-    aimed_period_s: float = 0.5
-    pose_fading_s: float = 10.0
-    mount_sigma_deg: float = 0.5
-    guessed_mount_sigma_deg: float = 2.0
-    base_m: float = 0.05
-    base_sigma_m: float = 0.09
-    hanging_sigma_m: float = 2.0
-    road_yaw_sigma_deg: float = 10.0
-    prior_range_sigma_m: float = 60.0
-    speed_sigma_mps: float = 8.0
-    drift_sigma_mps: float = 0.7
-    static_log_ratio: float = math.log(20.0)
-    moving_log_ratio: float = math.log(100.0)
-    static_speed_sigma_mps: float = 0.8
-    coarse_semi_major_m: float = 3.0
-    never_nearer_m: float = 20.0
-    least_parallax_deg: float = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class MountBias:
-    """What is known of a camera's mount: biases added to its calibration, with 1 sigma (degrees)."""
-
-    yaw_deg: float
-    yaw_sigma_deg: float
-    pitch_deg: float
-    pitch_sigma_deg: float
-
-    @staticmethod
-    def unknown(camera: CameraModel, params: LocateParams) -> MountBias:
-        """Before anything was learned."""
-        sigma = params.guessed_mount_sigma_deg if camera.guessed else params.mount_sigma_deg
-        return MountBias(0.0, sigma, 0.0, sigma)
+from perception.types import Verdict
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Placement:
-    """Where a track is: footprint centre, own covariance (2, 2) east/north m2, verdict, size, mount bias it saw."""
+    """Where a track is: footprint centre, own covariance (2, 2) east/north m2, verdict, size, how well it fits.
+
+    `misfit` is chi2 per residual: 1 when box noise is as declared.
+    """
 
     lat_deg: float
     lon_deg: float
@@ -78,206 +40,216 @@ class Placement:
     closest_range_m: float
     coarse: bool
     misfit: float
-    bias: MountBias
 
 
-def chosen(observations: Sequence[Observation], most: int) -> list[int]:
-    """Indices of at most `most` observations: half the largest boxes, half evenly spread over the track."""
-    if len(observations) <= most:
-        return list(range(len(observations)))
-    sizes = np.array(
-        [(o.xyxy[2] - o.xyxy[0]) * (o.xyxy[3] - o.xyxy[1]) * (0.2 + 0.2 * sum(o.edges)) for o in observations]
-    )
-    large = set(np.argsort(-sizes, kind="stable")[: most // 2].tolist())
-    spread = set(np.linspace(0, len(observations) - 1, most - len(large)).round().astype(int).tolist())
-    return sorted(large | spread)
+@dataclass(frozen=True, slots=True, eq=False)
+class Placed:
+    """Placements in the order of the tracks, and the mounts as they taught them."""
+
+    placements: tuple[Placement, ...]
+    mounts: Mapping[str, MountBias]
 
 
-def _first_guess(
-    view: solid.Sightings, shape: ObjectClass, observations: Sequence[Observation], by_size: bool = False
-) -> tuple[Array, int]:
-    """Start position (2,) east/north and the index of the frame that gave it: the nearest usable ground contact.
+def place_all(sights: Sequence[Sight], mounts: Mapping[str, MountBias], params: LocateParams) -> Placed:
+    """Place tracks of one stretch of road together; `mounts` by camera name.
 
-    `by_size`: the horizon is not known well enough for a ground contact, so range comes from the class's height.
+    Tracks that were seen tens of seconds apart should come in different calls: they share heading error and slope.
     """
-    camera = view.camera
-    best, best_range, best_ray = -1, math.inf, np.array([1.0, 0.0])
-    boxes = np.array([o.xyxy for o in observations])
-    middle = (boxes[:, 0] + boxes[:, 2]) / 2 - 0.5
-    grounds = camera.ground_point(np.column_stack([middle, boxes[:, 3] - 0.5]))
-    bearings = camera.ground_point(np.column_stack([middle, np.full(len(boxes), camera.height - 1.0)]))
-    for index, observation in enumerate(observations):
-        x1, y1, x2, y2 = observation.xyxy
-        ground, bearing = grounds[index], bearings[index]
-        distance = float(np.hypot(*ground)) if shape.on_ground and observation.edges[3] and not by_size else math.nan
-        if not distance < 80.0:
-            tall = shape.size_m[2] or max(y2 - y1, 4.0) / camera.fy * 10.0
-            distance = camera.fy * tall / max(y2 - y1, 4.0)
-        if distance < best_range:
-            ray = ground if np.isfinite(ground).all() else bearing
-            if not np.isfinite(ray).all():
-                ray = np.array([1.0, -((x1 + x2) / 2 - camera.cx) / camera.fx])
-            best, best_range, best_ray = index, distance, ray / np.hypot(*ray)
-    along = best_range + 0.5 * min(shape.size_m[0], shape.size_m[1])
-    yaw = view.yaw_rad[best]
-    forward, left = best_ray * along
-    east = view.east_m[best] + math.cos(yaw) * forward - math.sin(yaw) * left
-    north = view.north_m[best] + math.sin(yaw) * forward + math.cos(yaw) * left
-    return np.array([east, north]), best
+    if not sights:
+        return Placed((), mounts)
+    batch = collect(sights, mounts, params)
+    static, moving = _fits(batch, batch.noise.weight(), None)
+    # The freer hypothesis says what is an outlier: a moving car must not look like a parked one with bad boxes.
+    free = static.residuals.copy()
+    if moving is not None:
+        free[batch.vehicle] = moving.residuals
+    trust = batch.noise.trust(free, params.box.huber)
+    misfit = _misfit(free, batch.noise.weight(trust), batch)
+    # A detector that is rougher (or finer) than declared shows in every track: the noise follows, slowly.
+    used = np.isfinite(batch.view.sigma).sum(axis=(1, 2))
+    scale = (params.misfit_prior + misfit * used) / (params.misfit_prior + used)
+    weight = batch.noise.scaled(scale).weight(trust)
+    static, moving = _fits(batch, weight, (static, moving))
+    poor = _misfit(static.residuals, weight, batch) > params.static_misfit
+    verdicts, speeds, final = _judged(static, moving, poor, batch, params)
+    final, taught_mounts = _shared(final, batch, verdicts, misfit, mounts, params)
+    rows = zip(range(len(sights)), verdicts, speeds, misfit, strict=True)
+    placements = tuple(_placement(final, batch, row, (v, s), m, params) for row, v, s, m in rows)
+    return Placed(placements, {**mounts, **taught_mounts})
 
 
-def _moving_guess(view: solid.Sightings, shape: ObjectClass, observations: Sequence[Observation]) -> Array | None:
-    """Start (4,) east, north, along, across of a moving thing: from the nearest look of each half of the track."""
-    half = len(observations) // 2
-    if half < 1:
-        return None
-    (a, first), (b, second) = (
-        _first_guess(view.part(piece), shape, observations[piece])
-        for piece in (slice(0, half), slice(half, len(observations)))
-    )
-    yaw, t0, t1 = view.yaw_rad[half + second], view.time_s[first], view.time_s[half + second]
-    velocity = np.clip((b - a) / max(t1 - t0, 0.05), -30.0, 30.0)
-    along = math.cos(yaw) * velocity[0] + math.sin(yaw) * velocity[1]
-    across = math.cos(yaw) * velocity[1] - math.sin(yaw) * velocity[0]
-    return np.array([*(b - velocity * t1), along, 0.2 * across])
+class _Model:
+    """Residuals of B tracks in two groups, across and up, each with both edges of all frames: (B, 2, 2F)."""
+
+    def __init__(self, view: solid.Sightings) -> None:
+        self._view = view
+
+    def __call__(self, hypotheses: Array, rows: Rows) -> tuple[Array, Array]:
+        view = self._view if len(rows) == len(self._view) else self._view.of(rows)
+        edges, slopes = view.outline(hypotheses)
+        gap = edges - view.edges
+        count, frames = gap.shape[:2]
+        # (B, F, 4) left, top, right, bottom -> (B, 2, 2F): left and right of all frames, top and bottom of all frames.
+        residuals = gap.reshape(count, frames, 2, 2).transpose(0, 3, 2, 1).reshape(count, 2, 2 * frames)
+        by = slopes.reshape(-1, count, frames, 2, 2).transpose(1, 4, 0, 3, 2).reshape(count, 2, -1, 2 * frames)
+        return residuals, by
 
 
-def _mixed(static: Fit, moving: Fit) -> Fit:
-    """Neither hypothesis is sure: their mixture's mean and covariance, so that the ellipse holds both places."""
-    weight = 1.0 / (1.0 + math.exp(min(max(moving.log_evidence - static.log_evidence, -50.0), 50.0)))
-    gap = static.parameters - moving.parameters
+_Pair = tuple[Fit, Fit | None]
+
+
+def _fits(batch: Batch, weight: Array, before: _Pair | None) -> _Pair:
+    """Fit every track as standing and every vehicle also as moving, all in one go.
+
+    A moving vehicle gets two starts in the first round, as it would be parked and as the two halves of its track
+    suggest; the likelier end wins. A second round starts where `before` left off.
+    """
+    count, cars = len(batch.sights), batch.vehicle
+    starts = [batch.mean]
+    if before is not None:
+        starts = [before[0].parameters] + ([] if before[1] is None else [before[1].parameters])
+    elif len(cars):
+        early = batch.mean[cars].copy()
+        early[:, [solid.EAST, solid.NORTH, solid.ALONG, solid.ACROSS]] = batch.early
+        starts = [batch.mean, batch.mean[cars], early]
+    rows = np.concatenate([np.arange(count), *[cars] * (len(starts) - 1)])
+    information = np.concatenate([batch.information, *[batch.loose] * (len(starts) - 1)])
+    ended = fit(_Model(batch.view.of(rows)), weight[rows], np.concatenate(starts), batch.mean[rows], information,
+                14 if before is None else 6)  # fmt: skip
+    static = ended.of(np.arange(count))
+    if len(starts) == 1:
+        return static, None
+    moving = ended.of(count + np.arange(len(cars)))
+    if len(starts) == 2:
+        return static, moving
+    other = ended.of(count + len(cars) + np.arange(len(cars)))
+    return static, _either(other.log_evidence > moving.log_evidence, other, moving)
+
+
+def _either(first: Mask, a: Fit, b: Fit) -> Fit:
+    """Fit by fit: a where `first` (B,) is true, else b."""
     return Fit(
-        weight * static.parameters + (1.0 - weight) * moving.parameters,
-        weight * static.covariance + (1.0 - weight) * moving.covariance + weight * (1.0 - weight) * np.outer(gap, gap),
-        max(static.log_evidence, moving.log_evidence),
-        min(static.chi2_per_residual, moving.chi2_per_residual),
+        np.where(first[:, None], a.parameters, b.parameters),
+        np.where(first[:, None, None], a.covariance, b.covariance),
+        np.where(first, a.log_evidence, b.log_evidence),
+        np.where(first[:, None, None], a.residuals, b.residuals),
     )
 
 
-def _prior(shape: ObjectClass, params: LocateParams, bias: MountBias, heading_sigma_rad: float) -> tuple[Array, Array]:
-    """Prior mean and sigma (11,); position and yaw means are filled by the caller."""
-    mean, sigma = np.zeros(solid.PARAMETERS), np.zeros(solid.PARAMETERS)
-    sigma[[solid.EAST, solid.NORTH]] = params.prior_range_sigma_m
-    sigma[solid.BASE] = (
-        params.hanging_sigma_m if not shape.on_ground else params.base_sigma_m / (4 if shape.flat else 1)
+def _mixed(weight: Array, static: Fit, moving: Fit) -> Fit:
+    """Neither hypothesis is sure: their mixture's mean and covariance, so that the ellipse holds both places."""
+    w = weight[:, None]
+    gap = static.parameters - moving.parameters
+    spread = weight[:, None, None] * (1.0 - weight[:, None, None]) * gap[:, :, None] * gap[:, None, :]
+    return Fit(
+        w * static.parameters + (1.0 - w) * moving.parameters,
+        w[:, :, None] * static.covariance + (1.0 - w[:, :, None]) * moving.covariance + spread,
+        np.maximum(static.log_evidence, moving.log_evidence),
+        np.where(w[:, :, None] > 0.5, static.residuals, moving.residuals),
     )
-    # Some stand on the road, some on a pavement; a mark on the road lies on it.
-    mean[solid.BASE] = 0.0 if shape.flat or not shape.on_ground else params.base_m
-    mean[[solid.LENGTH, solid.WIDTH, solid.HEIGHT]] = shape.size_m
-    sigma[[solid.LENGTH, solid.HEIGHT]] = np.array([shape.size_m[0], shape.size_m[2]]) * shape.size_rel_sigma
-    if shape.yaw == "road":
-        sigma[solid.WIDTH] = shape.size_m[1] * shape.size_rel_sigma
-        sigma[solid.YAW] = math.radians(params.road_yaw_sigma_deg)
-    mean[solid.MOUNT_YAW], mean[solid.MOUNT_PITCH] = math.radians(bias.yaw_deg), math.radians(bias.pitch_deg)
-    sigma[solid.MOUNT_YAW] = math.hypot(math.radians(bias.yaw_sigma_deg), heading_sigma_rad)
-    sigma[solid.MOUNT_PITCH] = math.radians(bias.pitch_sigma_deg)
-    return mean, sigma
 
 
-def _shaken(
-    view: solid.Sightings, guess: Array, own: Array, span_s: float, aimed: bool, params: LocateParams
-) -> solid.Sightings:
-    """The sightings with what moves whole boxes: attitude jitter, and pose noise that does not last the whole track.
+def _judged(
+    static: Fit, moving: Fit | None, poor: Mask, batch: Batch, params: LocateParams
+) -> tuple[list[Verdict], list[float], Fit]:
+    """Compare the two motion hypotheses of every vehicle: verdicts, speeds (m/s) of the likelier ones, and the fits.
 
-    The part of the pose's own error that lasts is common to the track's frames and goes to the covariance instead.
+    `poor` (B,): standing still does not explain the boxes, whatever moving does.
     """
-    fading = 1.0 - math.exp(-span_s / params.pose_fading_s)
-    place_m = math.sqrt(max(float(np.trace(own[:2, :2])) / 2, 0.0) * fading)
-    turn = math.sqrt(max(float(own[2, 2]), 0.0) * fading)
-    jitter = math.radians(params.aimed_jitter_deg if aimed else params.jitter_deg)
-    ranges = np.maximum(np.hypot(guess[0] - view.east_m, guess[1] - view.north_m), 2.0)
-    across = np.sqrt((place_m / ranges) ** 2 + turn**2 + (jitter**2 if aimed else 0.0))
-    upright = np.hypot(place_m * view.camera.z_m / ranges**2, jitter)
-    return replace(view, shake=np.column_stack([across, upright]))
+    verdicts, speeds = [Verdict.STATIC] * len(batch.sights), [0.0] * len(batch.sights)
+    if moving is None:
+        return verdicts, speeds, static
+    cars = batch.vehicle
+    still = static.of(cars)
+    ratio = still.log_evidence - moving.log_evidence
+    velocity, spread = (
+        moving.parameters[:, [solid.ALONG, solid.ACROSS]],
+        moving.covariance[:, solid.ALONG : solid.ACROSS + 1],
+    )
+    sigma = np.sqrt(np.maximum(np.linalg.eigvalsh(spread[:, :, solid.ALONG : solid.ACROSS + 1])[:, 1], 0.0))
+    stands = ~poor[cars] & (ratio > params.static_log_ratio) & (sigma < params.static_speed_sigma_mps)
+    moves = ~stands & (ratio < -params.moving_log_ratio)
+    weight = np.where(stands, 1.0, np.where(moves, 0.0, 1.0 / (1.0 + np.exp(-np.clip(ratio, -50.0, 50.0)))))
+    mixed = _mixed(weight, still, moving)
+    final = Fit(*(getattr(static, name).copy() for name in Fit.__dataclass_fields__))
+    for name in Fit.__dataclass_fields__:
+        getattr(final, name)[cars] = getattr(mixed, name)
+    for k, row in enumerate(cars.tolist()):
+        if not stands[k]:
+            verdicts[row] = Verdict.MOVING if moves[k] else Verdict.UNKNOWN
+            speeds[row] = float(np.hypot(*velocity[k])) if ratio[k] < 0 else 0.0
+    return verdicts, speeds, final
 
 
-def _verdict(static: Fit, moving: Fit, params: LocateParams) -> tuple[Verdict, float]:
-    """Compare the two motion hypotheses; returns the verdict and the speed (m/s) of the likelier one."""
-    ratio = static.log_evidence - moving.log_evidence
-    speed = float(np.hypot(moving.parameters[solid.ALONG], moving.parameters[solid.ACROSS]))
-    sigma = math.sqrt(max(float(moving.covariance[solid.ALONG, solid.ALONG]), 0.0))
-    if ratio > params.static_log_ratio and sigma < params.static_speed_sigma_mps:
-        return Verdict.STATIC, 0.0
-    if ratio < -params.moving_log_ratio:
-        return Verdict.MOVING, speed
-    return Verdict.UNKNOWN, speed if ratio < 0 else 0.0
+def _misfit(residuals: Array, weight: Array, batch: Batch) -> Array:
+    """Chi2 per usable edge (B,)."""
+    chi2 = (residuals[:, :, None, :] @ weight @ residuals[:, :, :, None]).sum(axis=(1, 2, 3))
+    used: Array = chi2 / np.maximum(np.isfinite(batch.view.sigma).sum(axis=(1, 2)), 1)
+    return used
 
 
-def place(
-    observations: Sequence[Observation],
-    poses: Sequence[Pose],
-    camera: CameraModel,
-    shape: ObjectClass,
-    bias: MountBias,
+def _shared(
+    final: Fit, batch: Batch, verdicts: Sequence[Verdict], misfit: Array, mounts: Mapping[str, MountBias],
     params: LocateParams,
-) -> Placement:
-    """Place one object from all its observations (in time order) and the pose of each. Raises ValueError when empty."""
-    if not observations:
-        raise ValueError("a track without observations cannot be placed")
-    keep = chosen(observations, params.most_observations)
-    observations, poses = [observations[i] for i in keep], [poses[i] for i in keep]
-    origin = LocalFrame(poses[-1].lat_deg, poses[-1].lon_deg)
-    places = np.array([origin.to_enu(p.lat_deg, p.lon_deg) for p in poses])
-    span_s = max((observations[-1].stamp_ns - observations[0].stamp_ns) * 1e-9, 1e-3)
-    rate = (len(observations) - 1) / span_s
-    # Errors that fade as exp(-t / tau) leave one independent measurement every 2 tau.
-    correlation = math.sqrt(max(1.0, 2.0 * rate * params.correlation_time_s))
-    view = solid.sightings(observations, poses, places, camera, correlation)
-    aimed = rate > 0 and 1.0 / rate > params.aimed_period_s and camera.guessed
-    guess, nearest = _first_guess(view, shape, observations, by_size=aimed and not shape.flat)
-    own = np.mean([p.cov_own for p in poses], axis=0)
-    view = _shaken(view, guess, own, 0.0 if len(poses) == 1 else span_s, aimed, params)
-    mean, sigma = _prior(shape, params, bias, math.sqrt(max(float(own[2, 2]), 0.0)))
-    mean[:2] = guess
-    mean[solid.YAW] = view.yaw_rad[nearest]
-    corners = solid.template(shape)
-    whitening = view.whitening()
-
-    def residuals(hypotheses: Array) -> Array:
-        gap = view.outline(hypotheses, corners, shape) - view.edges
-        white: Array = np.einsum("fij,bfj->bfi", whitening, gap)
-        return white.reshape(len(hypotheses), -1)
-
-    best = fit(residuals, mean.copy(), mean, sigma)
-    verdict, speed = Verdict.STATIC, 0.0
-    if shape.role == "vehicle":
-        loose = sigma.copy()
-        loose[[solid.ALONG, solid.ACROSS]] = params.speed_sigma_mps, params.drift_sigma_mps
-        starts = [best.parameters]
-        if (early := _moving_guess(view, shape, observations)) is not None:
-            starts.append(np.concatenate([early[:2], mean[2 : solid.ALONG], early[2:]]))
-        moving = max((fit(residuals, s, mean, loose) for s in starts), key=lambda f: f.log_evidence)
-        verdict, speed = _verdict(best, moving, params)
-        if verdict is Verdict.MOVING:
-            best = moving
-        elif verdict is Verdict.UNKNOWN:
-            best = _mixed(best, moving)
-    return _placement(best, view, origin, own, (verdict, speed), params)
+) -> tuple[Fit, dict[str, MountBias]]:  # fmt: skip
+    """Correct every fit by what all tracks of its camera say of the mount, and teach the mounts."""
+    parameters, covariance = final.parameters.copy(), final.covariance.copy()
+    taught_mounts: dict[str, MountBias] = {}
+    names = np.array([s.camera.name for s in batch.sights])
+    closest = batch.ranges(parameters).min(axis=1)
+    looks = np.array([len(s.observations) for s in batch.sights])
+    teaches = (looks >= params.teaching_looks) & (closest < params.teaching_range_m) & (misfit < params.misfit)
+    teaches &= np.array([v is Verdict.STATIC for v in verdicts]) & ~batch.aimed
+    m = solid.MOUNT
+    for name in sorted(set(names.tolist())):
+        mount, mine = mounts[name], np.flatnonzero(names == name)
+        prior = batch.stretch[mine[0]]
+        teachers = mine[teaches[mine]]
+        found = pooled(mount.mean, prior, final.parameters[teachers, m], final.covariance[teachers, m, m])
+        if len(teachers) >= 3 and is_knocked(mount, prior, found, params.mount):
+            taught_mounts[name] = mount.knocked(params.mount)
+            continue
+        taught_mounts[name] = taught(mount, prior, found)
+        for row in mine.tolist():
+            own = covariance[row, m, m].copy()
+            # A track that does not teach still profits, with its own evidence on top.
+            extra = np.zeros((3, 3)) if teaches[row] else np.linalg.inv(own) - np.linalg.inv(prior)
+            cov = np.linalg.inv(np.linalg.inv(found.cov) + extra)
+            mean = (
+                found.mean
+                if teaches[row]
+                else cov
+                @ (
+                    np.linalg.solve(found.cov, found.mean)
+                    + np.linalg.solve(own, parameters[row, m])
+                    - np.linalg.solve(prior, mount.mean)
+                )
+            )
+            gain = np.linalg.solve(own, covariance[row, m, :]).T
+            parameters[row] += gain @ (mean - parameters[row, m])
+            covariance[row] -= gain @ (own - cov) @ gain.T
+    return Fit(parameters, covariance, final.log_evidence, final.residuals), taught_mounts
 
 
 def _placement(
-    best: Fit,
-    view: solid.Sightings,
-    origin: LocalFrame,
-    own: Array,
-    motion: tuple[Verdict, float],
-    params: LocateParams,
+    final: Fit, batch: Batch, row: int, motion: tuple[Verdict, float], misfit: float, params: LocateParams
 ) -> Placement:
-    e, n = float(best.parameters[solid.EAST]), float(best.parameters[solid.NORTH])
-    lat, lon = origin.to_geo(e, n)
-    ranges = np.hypot(e - view.east_m, n - view.north_m)
-    bearings = np.unwrap(np.arctan2(n - view.north_m, e - view.east_m))
-    parallax = math.degrees(float(np.ptp(bearings)))
-    fitted = best.covariance[:2, :2] * max(1.0, best.chi2_per_residual)
-    cov = fitted + own[:2, :2]
-    far = float(ranges.min()) > params.never_nearer_m and parallax < params.least_parallax_deg
-    p, c = best.parameters, best.covariance
-    bias = MountBias(
-        math.degrees(p[solid.MOUNT_YAW]), math.degrees(math.sqrt(max(c[solid.MOUNT_YAW, solid.MOUNT_YAW], 0.0))),
-        math.degrees(p[solid.MOUNT_PITCH]), math.degrees(math.sqrt(max(c[solid.MOUNT_PITCH, solid.MOUNT_PITCH], 0.0))),
-    )  # fmt: skip
-    extent = (abs(float(p[solid.LENGTH])), abs(float(p[solid.WIDTH])), abs(float(p[solid.HEIGHT])))
+    p, c = final.parameters[row], final.covariance[row]
+    lat, lon = batch.origin.to_geo(float(p[solid.EAST]), float(p[solid.NORTH]))
+    seen = batch.view.seen[row]
+    gap_e, gap_n = p[solid.EAST] - batch.view.east_m[row, seen], p[solid.NORTH] - batch.view.north_m[row, seen]
+    ranges, bearings = np.hypot(gap_e, gap_n), np.unwrap(np.arctan2(gap_n, gap_e))
+    cov = c[:2, :2] + batch.lasting[row] * batch.own[row, :2, :2]
+    far = (
+        float(ranges.min()) > params.never_nearer_m
+        and math.degrees(float(np.ptp(bearings))) < params.least_parallax_deg
+    )
+    shape = batch.sights[row].shape
+    length, width, height = np.exp(
+        p[[solid.LENGTH, solid.LENGTH if shape.yaw != "road" else solid.WIDTH, solid.HEIGHT]]
+    )
+    extent = (float(length), float(width), 0.0 if shape.flat else float(height))
     return Placement(
-        lat, lon, cov, motion[0], motion[1], (90.0 - math.degrees(p[solid.YAW])) % 360.0, extent,
-        float(ranges.min()), far or ellipse95(cov)[0] > params.coarse_semi_major_m, best.chi2_per_residual, bias,
+        lat, lon, 0.5 * (cov + cov.T), motion[0], motion[1], (90.0 - math.degrees(p[solid.YAW])) % 360.0, extent,
+        float(ranges.min()), far or ellipse95(cov)[0] > params.coarse_semi_major_m, misfit,
     )  # fmt: skip

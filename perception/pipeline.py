@@ -14,9 +14,10 @@ from perception.associate import AssociateParams, associate
 from perception.camera import CameraModel
 from perception.catalogue import Catalogue
 from perception.events import Event
-from perception.locate import LocateParams, MountBias
 from perception.looks import Looks
+from perception.mount import MountBias
 from perception.rules import Decision, RuleParams, Rules
+from perception.sights import LocateParams
 from perception.tracking import Tracker, TrackerParams
 from perception.types import (
     ACTIVE_STATES,
@@ -34,10 +35,9 @@ from perception.types import (
     Track,
     TrackEnd,
     TrackEnded,
-    Verdict,
     View,
 )
-from perception.window import Closed, Surveyor, Window, WindowParams
+from perception.window import Surveyor, Window, WindowParams
 
 _TRAIL_STEP_M = 20.0
 _TRAIL_POINTS = 500
@@ -52,7 +52,8 @@ class PipelineParams:
 
     hold_s: float = 1.5
     forget_m: float = 3000.0
-    bias_floor_deg: float = 0.1
+    settle_tracks: int = 16
+    settle_s: float = 1.0
     ego: EgoParams = field(default_factory=EgoParams)
     tracker: TrackerParams = field(default_factory=TrackerParams)
     locate: LocateParams = field(default_factory=LocateParams)
@@ -83,13 +84,17 @@ class Pipeline:
         self._ego = EgoFilter(p.ego)
         heights = {name: shape.size_m[2] for name, shape in setup.catalogue.classes.items()}
         self._trackers = {n: Tracker(c, dict(setup.thresholds), p.tracker, heights) for n, c in setup.cameras.items()}
-        self._bias = {n: MountBias.unknown(c, p.locate) for n, c in setup.cameras.items()}
+        self._mounts: Mapping[str, MountBias] = {
+            n: MountBias.unknown(c, p.locate.mount) for n, c in setup.cameras.items()
+        }
         self._rules = Rules(setup.catalogue, setup.atlas, p.rules)
         self._surveyor = Surveyor(
             setup.catalogue, setup.cameras, setup.thresholds, p.locate, p.associate.existence, self._ego.pose_at
         )
         self._looks = Looks()
         self._waiting: deque[Seen] = deque()
+        self._ended: list[Track] = []
+        self._ended_ns = 0
         self._window: Window | None = None
         self._known: dict[str, Case] = {}
         self._anchors: dict[str, Anchor] = {}
@@ -108,9 +113,9 @@ class Pipeline:
         elif isinstance(event, KnownObjects):
             self._learn(event)
         elif isinstance(event, CalibrationUpdate):
-            self._bias[event.camera] = MountBias(
-                event.yaw_deg, event.yaw_sigma_deg, event.pitch_deg, event.pitch_sigma_deg
-            )
+            camera = self._setup.cameras[event.camera]
+            learned = MountBias.learned(event, camera, self._setup.params.locate.mount)
+            self._mounts = {**self._mounts, event.camera: learned}
         elif isinstance(event, Shed):
             self.counts[f"shed: {event.reason}"] += 1
         else:
@@ -124,7 +129,7 @@ class Pipeline:
         self._drain(1 << 62, out)
         for tracker in self._trackers.values():
             for track in tracker.flush():
-                self._close_track(track, out)
+                self._end_track(track, track.last_stamp_ns, out)
         self._close_window(out)
         return out
 
@@ -173,7 +178,11 @@ class Pipeline:
         self._remember_way(pose)
         tracker = self._trackers[seen.camera]
         for track in tracker.step(seen, pose):
-            self._close_track(track, out)
+            self._end_track(track, seen.stamp_ns, out)
+        params = self._setup.params
+        waited_s = (seen.stamp_ns - self._ended_ns) * 1e-9
+        if self._ended and (len(self._ended) >= params.settle_tracks or waited_s >= params.settle_s):
+            self._settle(out)
         self._looks.see(seen, pose, tracker.live)
         if seen.picture is not None:
             self._looks.watch(seen, pose, self._setup.cameras[seen.camera], self._cases_near(pose))
@@ -195,66 +204,65 @@ class Pipeline:
             self._nearby = (*here, tuple(near))
         return self._nearby[2]
 
-    def _close_track(self, track: Track, out: list[Output]) -> None:
-        last = track.observations[-1]
+    def _end_track(self, track: Track, now_ns: int, out: list[Output]) -> None:
+        """A track has ended: it goes to the ledger, or waits shortly so that it is placed together with others."""
         shape = self._setup.catalogue.classes[track.class_name]
         ended: tuple[TrackEnd, str] | None = None
-        closed: Closed | None = None
         if shape.role in ("person", "context"):
             ended = TrackEnd.NO_PROBLEM, f"{shape.title}: no problem by itself"
         elif not track.confirmed:
             ended = TrackEnd.EXPIRED, f"only {len(track.observations)} boxes: too few to believe"
-        elif self._window is None:
-            ended = TrackEnd.QUARANTINED, "no window was open: no pose"
-        else:
-            closed = self._surveyor.survey(track, self._window.pass_id, self._bias[last.camera])
-            if closed is None:
-                ended = TrackEnd.QUARANTINED, "no pose at any of its frames"
-        if closed is None or self._window is None:
-            self._looks.take(last.camera, track.id, encode=False)
-            if ended is not None:
-                out.append(TrackEnded(track.id, last.camera, track.class_name, *ended, last.stamp_ns))
+        if ended is not None:
+            self._drop(track, *ended, out)
             return
-        common = self._ego.cov_common_m2()
-        finding = self._rules.judge(closed.landmark, common)
-        pictures = self._looks.take(last.camera, track.id, encode=finding.decision is not Decision.REFUSE)
-        closed = replace(closed, landmark=replace(closed.landmark, pictures=pictures))
-        self._window.closed.append(closed)
-        self._calibrate(closed)
-        urgent = finding.kind is not None and self._setup.catalogue.kinds[finding.kind].urgent
-        if urgent and not closed.landmark.coarse:
-            record = replace(self._window.record(()), landmarks=(closed.landmark,), views=())
-            out.extend(self._associate(record, ends=False))
+        if not self._ended:
+            self._ended_ns = now_ns
+        self._ended.append(track)
+        kind = None if shape.kind is None else self._setup.catalogue.kinds[shape.kind]
+        if kind is not None and kind.urgent:
+            self._settle(out)
 
-    def _calibrate(self, closed: Closed) -> None:
-        """Carry what a clean fit of a standing thing said about the mount to the next track."""
-        m, bias = closed.landmark, closed.placement.bias
-        floor = self._setup.params.bias_floor_deg
-        if m.verdict is Verdict.STATIC and m.looks >= 8 and m.closest_range_m < 12.0 and closed.placement.misfit < 1.5:
-            self._bias[m.camera] = MountBias(
-                bias.yaw_deg,
-                max(bias.yaw_sigma_deg * 1.1, floor),
-                bias.pitch_deg,
-                max(bias.pitch_sigma_deg * 1.1, floor),
-            )
+    def _drop(self, track: Track, end: TrackEnd, reason: str, out: list[Output]) -> None:
+        last = track.observations[-1]
+        self._looks.take(last.camera, track.id, encode=False)
+        out.append(TrackEnded(track.id, last.camera, track.class_name, end, reason, last.stamp_ns))
+
+    def _settle(self, out: list[Output]) -> None:
+        """Place the tracks that ended lately, all at once, and judge each."""
+        tracks, self._ended = self._ended, []
+        window = self._window
+        if window is None or not tracks:
+            for track in tracks:
+                self._drop(track, TrackEnd.QUARANTINED, "no window was open: no pose", out)
+            return
+        closed, self._mounts = self._surveyor.survey(tracks, window.pass_id, self._mounts)
+        common = self._ego.cov_common_m2()
+        for track, survey in zip(tracks, closed, strict=True):
+            if survey is None:
+                self._drop(track, TrackEnd.QUARANTINED, "no pose at any of its frames", out)
+                continue
+            finding = self._rules.judge(survey.landmark, common)
+            encode = finding.decision is not Decision.REFUSE
+            pictures = self._looks.take(survey.landmark.camera, track.id, encode=encode)
+            survey = replace(survey, landmark=replace(survey.landmark, pictures=pictures))
+            window.closed.append(survey)
+            urgent = finding.kind is not None and self._setup.catalogue.kinds[finding.kind].urgent
+            if urgent and not survey.landmark.coarse:
+                record = replace(window.record(()), landmarks=(survey.landmark,), views=())
+                out.extend(self._associate(record, ends=False))
 
     def _close_window(self, out: list[Output]) -> None:
+        self._settle(out)
         window = self._window
         if window is None:
             return
         self._window = None
-        out.extend(window.stitch(self._surveyor, self._bias, self._setup.params.window))
+        out.extend(window.stitch(self._surveyor, self._mounts, self._setup.params.window))
         active = {c.id for c in self._known.values() if c.state in ACTIVE_STATES}
         record = window.record(self._looks.take_cases(active), self._going_on(window), tuple(self._trail))
         out.extend(LandmarkClosed(m, record.cov_common_m2) for m in record.landmarks)
         out.extend(self._associate(record, ends=True))
-        for camera, bias in sorted(self._bias.items()):
-            stamp_ns = record.end_stamp_ns
-            out.append(
-                CalibrationUpdate(
-                    stamp_ns, camera, bias.yaw_deg, bias.yaw_sigma_deg, bias.pitch_deg, bias.pitch_sigma_deg
-                )
-            )
+        out.extend(mount.update(record.end_stamp_ns, camera) for camera, mount in sorted(self._mounts.items()))
         end = window.last or window.start
         far = self._setup.params.forget_m
         for name, case in list(self._known.items()):
@@ -267,12 +275,13 @@ class Pipeline:
 
     def _going_on(self, window: Window) -> tuple[Landmark, ...]:
         """Provisional places of the tracks that live beyond the window's end."""
-        closed = [
-            self._surveyor.survey(track, window.pass_id, self._bias[camera])
-            for camera, tracker in sorted(self._trackers.items())
+        tracks = [
+            track
+            for _, tracker in sorted(self._trackers.items())
             for track in tracker.tracks()
             if self._setup.catalogue.classes[track.class_name].role not in ("person", "context")
         ]
+        closed, _ = self._surveyor.survey(tracks, window.pass_id, self._mounts)
         return tuple(c.landmark for c in closed if c is not None)
 
     def _associate(self, record: PassRecord, *, ends: bool) -> list[Output]:

@@ -1,4 +1,4 @@
-"""Robust maximum-a-posteriori fit of a handful of parameters, all finite differences of a step in one batched call."""
+"""Maximum-a-posteriori fits of a handful of parameters each, many at once: Levenberg-Marquardt in batched arrays."""
 
 from __future__ import annotations
 
@@ -7,87 +7,89 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gnss.types import Array
+from gnss.types import Array, Rows
 
-HUBER = 2.0
-ENOUGH = 1e-3
-"""A step that improves the log posterior by less ends the fit: it moves nothing by a noticeable part of its sigma."""
+ENOUGH = 3e-3
+"""A step that improves the log posterior by less ends a fit: it moves nothing by a noticeable part of its sigma."""
+
+Model = Callable[[Array, Rows], tuple[Array, Array]]
+"""Parameters (B, K) of problems `rows` (B,) -> residuals (B, G, M) in G groups, their derivatives (B, G, K, M)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fit:
-    """Result: `parameters` (K,), `covariance` (K, K), and two sums that compare hypotheses.
+    """Results of B fits: `parameters` (B, K), `covariance` (B, K, K) and two sums that compare hypotheses.
 
-    `log_evidence` is Laplace's approximation of the marginal likelihood; `chi2_per_residual` tells a misfit.
+    `log_evidence` (B,) is Laplace's approximation of the marginal likelihood, up to a constant of the data and its
+    weights; `residuals` (B, G, M) are those at the end.
     """
 
     parameters: Array
     covariance: Array
-    log_evidence: float
-    chi2_per_residual: float
+    log_evidence: Array
+    residuals: Array
+
+    def of(self, rows: Rows) -> Fit:
+        """The fits `rows` alone."""
+        return Fit(self.parameters[rows], self.covariance[rows], self.log_evidence[rows], self.residuals[rows])
 
 
-def _huber_cost(residuals: Array) -> Array:
-    size = np.abs(residuals)
-    cost: Array = np.where(size <= HUBER, 0.5 * size**2, HUBER * (size - 0.5 * HUBER)).sum(axis=-1)
+def fit(model: Model, weight: Array, start: Array, mean: Array, information: Array, iterations: int = 12) -> Fit:
+    """Fit B problems at once. `weight` (B, G, M, M) is the inverse covariance of the residuals of each group.
+
+    The prior is Gaussian with `mean` (B, K) and `information` (B, K, K). A parameter whose prior information is
+    infinite on the diagonal is fixed at its start. Each problem has a damping of its own, keeps only steps that improve
+    it, and is left alone once it has converged. Source: Nocedal & Wright, Numerical Optimization, ch. 10.
+    """
+    count, size = start.shape
+    fixed = np.isinf(np.einsum("bkk->bk", information))
+    held = fixed[:, :, None] | fixed[:, None, :]
+    unit = np.where(fixed, 1.0, 0.0)[:, :, None] * np.eye(size)
+    prior = np.where(held, 0.0, information) + unit
+    now, damping = start.copy(), np.full(count, 1e-3)
+    residuals, slopes = model(now, np.arange(count))
+    slopes = np.where(fixed[:, None, :, None], 0.0, slopes)
+    cost = _cost(residuals, weight, now - mean, prior)
+    active = np.arange(count)
+    for _ in range(iterations):
+        hessian, gradient = _normal(
+            residuals[active], slopes[active], weight[active], (now - mean)[active], prior[active]
+        )
+        diagonal = np.einsum("bkk->bk", hessian)
+        step = np.linalg.solve(
+            hessian + (damping[active, None] * diagonal)[:, :, None] * np.eye(size), gradient[:, :, None]
+        )
+        step = step[:, :, 0]
+        moving = np.einsum("bk,bk->b", gradient, step) > 2.0 * ENOUGH
+        active, step = active[moving], step[moving]
+        if not len(active):
+            break
+        tried = now[active] - step
+        new_residuals, new_slopes = model(tried, active)
+        new_cost = _cost(new_residuals, weight[active], tried - mean[active], prior[active])
+        gain = cost[active] - new_cost
+        better = gain > 0.0
+        rows = active[better]
+        now[rows], cost[rows], residuals[rows] = tried[better], new_cost[better], new_residuals[better]
+        slopes[rows] = np.where(fixed[rows, None, :, None], 0.0, new_slopes[better])
+        damping[active] = np.where(better, np.maximum(damping[active] * 0.1, 1e-9), damping[active] * 10.0)
+        active = active[(~better & (damping[active] < 1e6)) | (gain > ENOUGH)]
+    hessian, _ = _normal(residuals, slopes, weight, now - mean, prior)
+    inverse = np.linalg.inv(hessian)
+    covariance = inverse - unit
+    spread = 0.5 * np.linalg.slogdet(inverse)[1] + 0.5 * np.linalg.slogdet(prior)[1]
+    return Fit(now, 0.5 * (covariance + covariance.transpose(0, 2, 1)), spread - cost, residuals)
+
+
+def _cost(residuals: Array, weight: Array, off: Array, prior: Array) -> Array:
+    data = (residuals[:, :, None, :] @ weight @ residuals[:, :, :, None])[:, :, 0, 0].sum(axis=1)
+    cost: Array = 0.5 * data + 0.5 * (off[:, None, :] @ prior @ off[:, :, None])[:, 0, 0]
     return cost
 
 
-def fit(
-    residuals: Callable[[Array], Array], start: Array, prior_mean: Array, prior_sigma: Array, iterations: int = 12
-) -> Fit:
-    """Levenberg-Marquardt with Huber weights; `residuals` maps (B, K) to whitened (B, M).
-
-    A parameter with prior sigma 0 is fixed at its start. Source: Nocedal & Wright, Numerical Optimization, ch. 10.
-    """
-    free = np.flatnonzero(prior_sigma > 0)
-    sigma, mean = prior_sigma[free], prior_mean[free]
-    step = 1e-4 * np.minimum(np.maximum(sigma, 1e-3), 10.0)
-    now = start.copy()
-    damping = 1e-3
-
-    def total(points: Array) -> tuple[Array, Array]:
-        data = residuals(points)
-        return data, _huber_cost(data) + 0.5 * (((points[:, free] - mean) / sigma) ** 2).sum(axis=1)
-
-    hessian = np.diag(1.0 / sigma**2)
-    data, cost = total(now[None])
-    for _ in range(iterations):
-        probes = np.repeat(now[None], len(free) + 1, axis=0)
-        probes[np.arange(1, len(free) + 1), free] += step
-        values = residuals(probes)
-        jacobian = ((values[1:] - values[0]) / step[:, None]).T
-        weight = np.minimum(1.0, HUBER / np.maximum(np.abs(values[0]), 1e-12))
-        hessian = (jacobian * weight[:, None]).T @ jacobian + np.diag(1.0 / sigma**2)
-        gradient = jacobian.T @ (weight * values[0]) + (now[free] - mean) / sigma**2
-        dampings = damping * np.array([0.0, 0.1, 1.0, 10.0, 1000.0])
-        damped = hessian + dampings[:, None, None] * np.diag(np.diag(hessian))
-        steps = np.linalg.solve(damped, np.repeat(gradient[None, :, None], len(dampings), axis=0))[:, :, 0]
-        if 0.5 * gradient @ steps[0] < ENOUGH:
-            break
-        tries = np.repeat(now[None], len(dampings) - 1, axis=0)
-        tries[:, free] -= steps[1:]
-        dampings = dampings[1:]
-        new_data, costs = total(tries)
-        best = int(np.argmin(costs))
-        if not costs[best] < cost[0]:
-            # The outline has corners: where the model misleads, only a much shorter step helps.
-            if damping > 1e3:
-                break
-            damping *= 1e3
-            continue
-        gain = float(cost[0] - costs[best])
-        now, cost, data, damping = (
-            tries[best],
-            costs[best : best + 1],
-            new_data[best : best + 1],
-            max(dampings[best], 1e-9),
-        )
-        if gain < ENOUGH:
-            break
-    covariance = np.zeros((len(start), len(start)))
-    inner = np.linalg.inv(hessian)
-    covariance[np.ix_(free, free)] = inner
-    log_evidence = float(-cost[0] + 0.5 * np.linalg.slogdet(inner)[1] - np.log(sigma).sum())
-    used = max(int((np.abs(data[0]) > 0).sum()), 1)
-    return Fit(now, covariance, log_evidence, float((data[0] ** 2).sum()) / used)
+def _normal(residuals: Array, slopes: Array, weight: Array, off: Array, prior: Array) -> tuple[Array, Array]:
+    """Hessian (B, K, K) and gradient (B, K) of the log posterior, Gauss-Newton."""
+    weighted = slopes @ weight
+    hessian = (weighted @ slopes.transpose(0, 1, 3, 2)).sum(axis=1) + prior
+    gradient = (weighted @ residuals[:, :, :, None]).sum(axis=1)[:, :, 0] + (prior @ off[:, :, None])[:, :, 0]
+    return hessian, gradient

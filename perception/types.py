@@ -431,7 +431,7 @@ class PassClosed:
 
 @dataclass(frozen=True, slots=True)
 class CalibrationUpdate:
-    """Mount biases learned so far for one camera, 1 sigma beside each."""
+    """Mount biases learned so far for one camera, 1 sigma beside each; a height nobody told has no sigma."""
 
     stamp_ns: int
     camera: str
@@ -439,6 +439,8 @@ class CalibrationUpdate:
     yaw_sigma_deg: float
     pitch_deg: float
     pitch_sigma_deg: float
+    height_m: float = 0.0
+    height_sigma_m: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

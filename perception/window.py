@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -13,8 +13,10 @@ from gnss.types import Pose, PoseState
 from perception.camera import CameraModel
 from perception.catalogue import Catalogue
 from perception.existence import ExistenceParams, track_existence
-from perception.locate import LocateParams, MountBias, Placement, chosen, place
-from perception.types import Landmark, Observation, PassRecord, Picture, Track, TrackEnd, TrackEnded, Verdict, View
+from perception.locate import Placement, place_all
+from perception.mount import MountBias
+from perception.sights import LocateParams, Sight, chosen
+from perception.types import Landmark, PassRecord, Picture, Track, TrackEnd, TrackEnded, Verdict, View
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,6 @@ class Closed:
     """A confirmed track with its place."""
 
     track: Track
-    placement: Placement
     landmark: Landmark
 
 
@@ -53,27 +54,41 @@ class Surveyor:
     existence: ExistenceParams
     pose_at: Callable[[int], Pose | None]
 
-    def survey(self, track: Track, pass_id: str, bias: MountBias) -> Closed | None:
-        """Place a track; None when none of its frames has a pose."""
-        # The fit takes no more observations than these, and every pose costs as much as a tracker step.
-        seen = [track.observations[i] for i in chosen(track.observations, self.locate.most_observations)]
-        pairs = [(o, p) for o in seen if (p := self.pose_at(o.stamp_ns)) is not None and p.state is not PoseState.NONE]
-        if not pairs:
-            return None
-        observations, poses = [o for o, _ in pairs], [p for _, p in pairs]
-        shape = self.catalogue.classes[track.class_name]
-        placed = place(observations, poses, self.cameras[observations[0].camera], shape, bias, self.locate)
+    def survey(
+        self, tracks: Sequence[Track], pass_id: str, mounts: Mapping[str, MountBias]
+    ) -> tuple[list[Closed | None], Mapping[str, MountBias]]:
+        """Place tracks of one stretch together; None for one none of whose frames has a pose. Also the mounts after."""
+        poses: dict[int, Pose | None] = {}
+        sights: list[Sight] = []
+        placed: list[int] = []
+        for row, track in enumerate(tracks):
+            # The fit takes no more observations than these, and every pose costs as much as a tracker step.
+            seen = [track.observations[i] for i in chosen(track.observations, self.locate.most_observations)]
+            for o in seen:
+                if o.stamp_ns not in poses:
+                    poses[o.stamp_ns] = self.pose_at(o.stamp_ns)
+            pairs = [(o, p) for o in seen if (p := poses[o.stamp_ns]) is not None and p.state is not PoseState.NONE]
+            if pairs:
+                camera, shape = self.cameras[seen[0].camera], self.catalogue.classes[track.class_name]
+                sights.append(Sight([o for o, _ in pairs], [p for _, p in pairs], camera, shape))
+                placed.append(row)
+        found = place_all(sights, mounts, self.locate)
+        closed: list[Closed | None] = [None] * len(tracks)
+        for row, sight, placement in zip(placed, sights, found.placements, strict=True):
+            closed[row] = Closed(tracks[row], self._landmark(tracks[row], pass_id, sight, placement))
+        return closed, found.mounts
+
+    def _landmark(self, track: Track, pass_id: str, sight: Sight, placed: Placement) -> Landmark:
         own = [o for o in track.observations if o.class_name == track.class_name]
         confidence = float(np.mean(sorted((o.confidence for o in own), reverse=True)[:5]))
         existence = track_existence(track.observations, self.thresholds.get(track.class_name, 0.3), self.existence)
-        landmark = Landmark(
-            f"{pass_id}/{observations[0].camera}/{track.id}", pass_id, track.id, observations[0].camera,
-            track.class_name, confidence,
+        first, last = sight.observations[0], sight.observations[-1]
+        return Landmark(
+            f"{pass_id}/{first.camera}/{track.id}", pass_id, track.id, first.camera, track.class_name, confidence,
             placed.lat_deg, placed.lon_deg, placed.cov_own_m2, placed.verdict, placed.speed_mps, placed.heading_deg,
-            placed.extent_m, observations[0].stamp_ns, observations[-1].stamp_ns, poses[0].utc_ns, poses[-1].utc_ns,
-            len(track.observations), placed.closest_range_m, placed.coarse, existence,
+            placed.extent_m, first.stamp_ns, last.stamp_ns, sight.poses[0].utc_ns, sight.poses[-1].utc_ns,
+            len(track.observations), placed.closest_range_m, placed.coarse, existence, appearance=track.appearance,
         )  # fmt: skip
-        return Closed(track, placed, landmark)
 
 
 def _overlap(a: Track, b: Track) -> tuple[float, float] | None:
@@ -113,6 +128,44 @@ def same_thing(a: Closed, b: Closed, catalogue: Catalogue, params: WindowParams)
     return True
 
 
+def _joined(track: Track, new: Closed) -> Track | None:
+    """A track with another's observations added; None when those say nothing new of the place."""
+    if new.track.observations[0].camera != track.observations[0].camera or new.track.class_name != track.class_name:
+        return None
+    mine = {o.index: o for o in track.observations}
+    by_frame = {o.index: o for o in new.track.observations} | mine
+    if len(by_frame) - len(mine) < 0.2 * len(new.track.observations):
+        return None  # a second box in frames that the first is in already
+    return replace(track, observations=tuple(sorted(by_frame.values(), key=lambda o: o.stamp_ns)))
+
+
+class _Neighbours:
+    """Landmarks kept so far as arrays: which of them can be the same thing at all, before the closer look."""
+
+    def __init__(self, params: WindowParams) -> None:
+        self._params = params
+        self._frame: LocalFrame | None = None
+        self._rows: list[tuple[float, float, float]] = []
+
+    def _row(self, m: Landmark) -> tuple[float, float, float]:
+        if self._frame is None:
+            self._frame = LocalFrame(m.lat_deg, m.lon_deg)
+        return (*self._frame.to_enu(m.lat_deg, m.lon_deg), float(np.trace(m.cov_own_m2)))
+
+    def of(self, m: Landmark) -> list[int]:
+        """Indices of landmarks within the gate, were the covariances round and as large as their traces."""
+        east, north, trace = self._row(m)
+        if not self._rows:
+            return []
+        e, n, traces = np.array(self._rows).T
+        reach2 = self._params.same_gate * (traces + trace + self._params.same_floor_m2)
+        near: list[int] = np.flatnonzero((e - east) ** 2 + (n - north) ** 2 < reach2).tolist()
+        return near
+
+    def add(self, m: Landmark) -> None:
+        self._rows.append(self._row(m))
+
+
 @dataclass(slots=True)
 class Window:
     """Collects one stretch of drive until it is cut."""
@@ -141,40 +194,37 @@ class Window:
         """Is it time to cut before `pose`?"""
         return self.driven_m >= params.length_m or (pose.stamp_ns - self.start.stamp_ns) * 1e-9 >= params.length_s
 
-    def stitch(self, surveyor: Surveyor, bias: Mapping[str, MountBias], params: WindowParams) -> list[TrackEnded]:
+    def stitch(self, surveyor: Surveyor, mounts: Mapping[str, MountBias], params: WindowParams) -> list[TrackEnded]:
         """Join what is one thing, refit it from all observations; returns the ends of tracks that went into others."""
-        merged: list[TrackEnded] = []
+        ended: list[TrackEnded] = []
         kept: list[Closed] = []
+        joined: dict[int, Track] = {}
+        near = _Neighbours(params)
         for new in sorted(self.closed, key=lambda c: (-c.landmark.looks, c.track.id)):
-            twin = next((i for i, old in enumerate(kept) if same_thing(old, new, surveyor.catalogue, params)), None)
+            twins = near.of(new.landmark)
+            twin = next((i for i in twins if same_thing(kept[i], new, surveyor.catalogue, params)), None)
             if twin is None:
+                near.add(new.landmark)
                 kept.append(new)
                 continue
             old = kept[twin]
-            kept[twin] = self._joined(old, new, surveyor, bias)
+            pictures = old.landmark.pictures or new.landmark.pictures
+            together = _joined(joined.get(twin, old.track), new)
+            if together is not None:
+                joined[twin] = together
+            kept[twin] = replace(old, landmark=replace(old.landmark, pictures=pictures))
             gone = new.landmark
             reason = f"the same thing as track {old.track.id} of {old.landmark.camera}"
-            merged.append(
+            ended.append(
                 TrackEnded(gone.track_id, gone.camera, gone.class_name, TrackEnd.MERGED, reason, gone.last_stamp_ns)
             )
+        again, _ = surveyor.survey(list(joined.values()), self.pass_id, mounts)
+        for index, closed in zip(joined, again, strict=True):
+            if closed is not None:
+                pictures = kept[index].landmark.pictures
+                kept[index] = replace(closed, landmark=replace(closed.landmark, pictures=pictures))
         self.closed = sorted(kept, key=lambda c: (c.landmark.first_stamp_ns, c.landmark.camera, c.track.id))
-        return merged
-
-    def _joined(self, old: Closed, new: Closed, surveyor: Surveyor, bias: Mapping[str, MountBias]) -> Closed:
-        if old.landmark.camera != new.landmark.camera or old.landmark.class_name != new.landmark.class_name:
-            return old
-        mine: dict[int, Observation] = {o.index: o for o in old.track.observations}
-        by_frame = {o.index: o for o in new.track.observations} | mine
-        if len(by_frame) - len(mine) < 0.2 * len(new.track.observations):
-            # A second box in frames that the first is in already says nothing new of the place.
-            return old
-        together = tuple(sorted(by_frame.values(), key=lambda o: o.stamp_ns))
-        track = replace(old.track, observations=together)
-        again = surveyor.survey(track, self.pass_id, bias[old.landmark.camera])
-        if again is None:
-            return old
-        pictures = old.landmark.pictures or new.landmark.pictures
-        return replace(again, landmark=replace(again.landmark, pictures=pictures))
+        return ended
 
     def record(
         self,

@@ -233,7 +233,7 @@ class Noise:
     """What the world does to measurements; all 1 sigma. Box noise and pitch jitter are correlated over `tau_s`."""
 
     box_px: float = 2.0
-    box_rel: float = 0.05
+    box_rel: float = 0.03
     pitch_jitter_deg: float = 0.15
     tau_s: float = 0.2
     mount_yaw_deg: float = 0.3

@@ -13,22 +13,48 @@ from perception import solid
 from perception.types import Observation
 from tests.builders import CATALOGUE, FRONT, Thing, World, make_pose
 
+BOX_NOISE = (1.0 / 640.0, 0.03)
 
-def _outline(thing: Thing, world: World, mount: tuple[float, float] = (0.0, 0.0)) -> Array:
-    """Box in pixel-edge coordinates that the solid model predicts at t = 0."""
+
+def _view(
+    thing: Thing, world: World, edges: tuple[bool, bool, bool, bool] = (True, True, True, True)
+) -> solid.Sightings:
     pose = make_pose(*world.true_pose(0.0)[:2], world.heading_deg)
-    dummy = Observation(0, "front", 0, (100.0, 100.0, 200.0, 200.0), 0.9, thing.class_name, 1280, 720)
-    view = solid.sightings([dummy], [pose], np.array([world.true_pose(0.0)[:2]]), world.camera, 1.0)
+    dummy = Observation(0, "front", 0, (100.0, 100.0, 200.0, 200.0), 0.9, thing.class_name, 1280, 720, edges)
+    place = np.array([world.true_pose(0.0)[:2]])
+    return solid.sightings([[dummy]], [[pose]], [place], [world.camera], [thing.shape], BOX_NOISE)
+
+
+def _hypothesis(thing: Thing, mount: tuple[float, float] = (0.0, 0.0)) -> Array:
     h = np.zeros((1, solid.PARAMETERS))
     h[0, [solid.EAST, solid.NORTH]] = thing.place(0.0)
     h[0, solid.BASE] = thing.base_m
-    h[0, [solid.LENGTH, solid.WIDTH, solid.HEIGHT]] = thing.shape.size_m
+    h[0, [solid.LENGTH, solid.WIDTH, solid.HEIGHT]] = np.log([size or 1.0 for size in thing.shape.size_m])
     h[0, solid.YAW] = math.radians(90.0 - thing.heading_deg)
     h[0, [solid.MOUNT_YAW, solid.MOUNT_PITCH]] = np.radians(mount)
-    box = view.outline(h, solid.template(thing.shape), thing.shape)[0, 0]
+    return h
+
+
+def _outline(thing: Thing, world: World, mount: tuple[float, float] = (0.0, 0.0)) -> Array:
+    """Box in pixel-edge coordinates that the solid model predicts at t = 0."""
+    box = _view(thing, world).outline(_hypothesis(thing, mount))[0][0, 0]
     c = world.camera
     pixels: Array = box * (c.fx, c.fy, c.fx, c.fy) + (c.cx, c.cy, c.cx, c.cy) + 0.5
     return pixels
+
+
+@pytest.mark.parametrize("class_name", ["car", "garbage", "pothole"])
+def test_derivatives_equal_differences(class_name: str) -> None:
+    world = World([], heading_deg=30.0, camera=replace(FRONT, yaw_deg=8.0, roll_deg=1.0))
+    thing = Thing("x", class_name, 12.0, 14.0, 41.0, base_m=0.1)
+    view, h = _view(thing, world), _hypothesis(thing, (0.7, -0.4))
+    view = replace(view, time_s=np.array([[0.8]]))
+    edges, slopes = view.outline(h)
+    for k in range(solid.PARAMETERS):
+        step = np.zeros_like(h)
+        step[0, k] = 1e-6
+        expected = (view.outline(h + step)[0] - edges) / 1e-6
+        assert slopes[k] == pytest.approx(expected, abs=2e-5), k
 
 
 @pytest.mark.parametrize("class_name", ["car", "truck", "guardrail_damaged"])
@@ -66,7 +92,6 @@ def test_flat_things_have_no_top() -> None:
 
 
 def test_edges_that_are_cut_weigh_nothing() -> None:
-    cut = Observation(0, "front", 0, (0.0, 100.0, 200.0, 200.0), 0.9, "car", 1280, 720, (False, True, True, True))
-    view = solid.sightings([cut], [make_pose()], np.zeros((1, 2)), FRONT, 1.0)
-    assert np.isinf(view.sigma[0, 0])
-    assert np.isfinite(view.sigma[0, 1:]).all()
+    view = _view(Thing("x", "car", 0.0, 20.0), World([]), (False, True, True, True))
+    assert np.isinf(view.sigma[0, 0, 0])
+    assert np.isfinite(view.sigma[0, 0, 1:]).all()

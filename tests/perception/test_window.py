@@ -8,13 +8,14 @@ import numpy as np
 
 from gnss.types import Pose
 from perception.existence import ExistenceParams
-from perception.locate import LocateParams, MountBias
+from perception.mount import MountBias
+from perception.sights import LocateParams
 from perception.types import Landmark, Observation, Track, TrackEnd, Verdict
 from perception.window import Closed, Surveyor, Window, WindowParams, _overlap, same_thing
 from tests.builders import CATALOGUE, FRONT, THRESHOLDS, UTC0_NS, Noise, Thing, World, enu, make_pose
 
 PARAMS = WindowParams()
-BIAS = {"front": MountBias.unknown(FRONT, LocateParams())}
+BIAS = {"front": MountBias.unknown(FRONT, LocateParams().mount)}
 
 
 def _pose_at(stamp_ns: int) -> Pose | None:
@@ -39,7 +40,7 @@ def _track(thing: Thing, track_id: int, first: int = 0, last: int = 40, class_na
 
 
 def _closed(track: Track) -> Closed:
-    closed = SURVEYOR.survey(track, "p1", BIAS["front"])
+    closed = SURVEYOR.survey([track], "p1", BIAS)[0][0]
     assert closed is not None
     return closed
 
@@ -63,7 +64,7 @@ def test_a_survey_places_and_times_the_track() -> None:
 
 def test_a_survey_without_poses_is_nothing() -> None:
     blind = replace(SURVEYOR, pose_at=lambda stamp_ns: None)
-    assert blind.survey(_track(HEAP, 1), "p1", BIAS["front"]) is None
+    assert blind.survey([_track(HEAP, 1)], "p1", BIAS)[0] == [None]
 
 
 def test_two_fragments_of_one_thing_become_one_with_all_looks() -> None:
