@@ -48,9 +48,9 @@ def hidden(looks: Looks) -> Hidden:
     count = len(looks.frame)
     middle, left, right = _bearings(looks)
     width = np.maximum(left - right, 1e-9)
-    columns = middle[:, None] + left[:, None] - _MIDDLES * width[:, None]
-    own = np.arange(count)
-    near, far = _through(looks, own, columns)
+    columns = (middle + left)[:, None] - _MIDDLES * width[:, None]
+    rays = np.stack([np.cos(columns), np.sin(columns)], axis=2)
+    near, far = _through(looks, np.arange(count), rays)
     foot, top = looks.place[:, 2], looks.place[:, 2] + looks.tall
     low, high = _rise(foot, near, far)[0], _rise(top, near, far)[1]
     pairs = _pairs(looks, middle, left, right, near.min(axis=1))
@@ -58,10 +58,12 @@ def hidden(looks: Looks) -> Hidden:
     edges = np.tile(np.array([0.0, 1.0]), (count, 1))
     if len(pairs):
         front, back = pairs[:, 0], pairs[:, 1]
-        f_near, f_far = _through(looks, front, columns[back])
+        f_near, f_far = _through(looks, front, rays[back])
         before = f_near < near[back] - 1e-6
         over = np.where(before, _rise(top[front], f_near, f_far)[1], -np.inf)
-        np.maximum.at(cover, back, over)
+        order = np.argsort(back, kind="stable")
+        first = np.flatnonzero(np.diff(back[order], prepend=-1))
+        cover[back[order[first]]] = np.maximum.reduceat(over[order], first, axis=0)
         edges = _edges(looks, pairs, (middle, left, right, width), cover >= high - 1e-6)
     span = np.maximum(high - low, 1e-9)
     clear = np.clip(high - np.maximum(low, cover), 0.0, None)
@@ -90,27 +92,40 @@ def _bearings(looks: Looks) -> tuple[Array, Array, Array]:
     return middle, np.where(looks.box, corners.max(axis=1), round_), np.where(looks.box, corners.min(axis=1), -round_)
 
 
-def _through(looks: Looks, rows: Indices, bearings: Array) -> tuple[Array, Array]:
-    """Where rays (R, K) enter and leave the footprints of looks `rows` (R,), metres; inf where they miss."""
+def _through(looks: Looks, rows: Indices, rays: Array) -> tuple[Array, Array]:
+    """Where rays (R, K, 2), unit vectors in plan, enter and leave footprints of looks `rows` (R,) in m; inf: missed."""
+    near, far = np.empty(rays.shape[:2]), np.empty(rays.shape[:2])
+    for box in (True, False):
+        mine = np.flatnonzero(looks.box[rows] == box)
+        if len(mine):
+            near[mine], far[mine] = _crossed(looks, rows[mine], rays[mine], box)
+    return near, far
+
+
+def _crossed(looks: Looks, rows: Indices, rays: Array, box: bool) -> tuple[Array, Array]:
+    """`_through` for footprints of one shape, in coordinates in which they are a square, or a circle, of radius 1."""
     turn = looks.heading[rows]
-    cos, sin = np.cos(turn)[:, None], np.sin(turn)[:, None]
-    east, north = -looks.place[rows, 0][:, None], -looks.place[rows, 1][:, None]
-    half_x, half_y = looks.half[rows, 0][:, None], looks.half[rows, 1][:, None]
-    ox, oy = (cos * east + sin * north) / half_x, (cos * north - sin * east) / half_y
-    dx, dy = np.cos(bearings - turn[:, None]) / half_x, np.sin(bearings - turn[:, None]) / half_y
-    dx, dy = np.where(np.abs(dx) < 1e-9, 1e-9, dx), np.where(np.abs(dy) < 1e-9, 1e-9, dy)
-    ax, bx, ay, by = (-1 - ox) / dx, (1 - ox) / dx, (-1 - oy) / dy, (1 - oy) / dy
-    slab_in = np.maximum(np.minimum(ax, bx), np.minimum(ay, by))
-    slab_out = np.minimum(np.maximum(ax, bx), np.maximum(ay, by))
-    qa, qb, qc = dx * dx + dy * dy, ox * dx + oy * dy, ox * ox + oy * oy - 1.0
-    root = qb * qb - qa * qc
-    depth = np.sqrt(np.maximum(root, 0.0))
-    box = looks.box[rows][:, None]
-    enter = np.where(box, slab_in, (-qb - depth) / qa)
-    leave = np.where(box, slab_out, (-qb + depth) / qa)
-    hit = np.where(box, slab_in <= slab_out, root >= 0) & (leave > 0)
-    enter = np.maximum(enter, 0.05)
-    return np.where(hit, enter, np.inf), np.where(hit, np.maximum(leave, 0.05), np.inf)
+    cos, sin = np.cos(turn), np.sin(turn)
+    half_x, half_y = looks.half[rows, 0], looks.half[rows, 1]
+    east, north = -looks.place[rows, 0], -looks.place[rows, 1]
+    ox, oy = ((cos * east + sin * north) / half_x)[:, None], ((cos * north - sin * east) / half_y)[:, None]
+    dx = (cos / half_x)[:, None] * rays[..., 0] + (sin / half_x)[:, None] * rays[..., 1]
+    dy = (cos / half_y)[:, None] * rays[..., 1] - (sin / half_y)[:, None] * rays[..., 0]
+    if box:
+        dx[np.abs(dx) < 1e-9] = 1e-9
+        dy[np.abs(dy) < 1e-9] = 1e-9
+        # A ray lies between -1 and 1 from middle - reach to middle + reach.
+        middle_x, middle_y, reach_x, reach_y = -ox / dx, -oy / dy, 1.0 / np.abs(dx), 1.0 / np.abs(dy)
+        enter = np.maximum(middle_x - reach_x, middle_y - reach_y)
+        leave = np.minimum(middle_x + reach_x, middle_y + reach_y)
+        hit = (enter <= leave) & (leave > 0)
+    else:
+        qa, qb = dx * dx + dy * dy, ox * dx + oy * dy
+        root = qb * qb - qa * (ox * ox + oy * oy - 1.0)
+        depth = np.sqrt(np.maximum(root, 0.0))
+        enter, leave = (-qb - depth) / qa, (-qb + depth) / qa
+        hit = (root >= 0) & (leave > 0)
+    return np.where(hit, np.maximum(enter, 0.05), np.inf), np.where(hit, np.maximum(leave, 0.05), np.inf)
 
 
 def _rise(height: Array, near: Array, far: Array) -> tuple[Array, Array]:
