@@ -38,9 +38,12 @@ ANCHORS: Mapping[str, tuple[float, float]] = {
 
 
 def pass_start_s(number: int, passes: int, days: int) -> float:
-    """Start of pass `number` (from 0) of `passes` over `days`: evenly spread over the days, 40 minutes apart in one."""
-    day = number * days // passes
-    first = -(-day * passes // days)
+    """Start of pass `number` (from 0) of `passes` over `days`: 40 minutes apart in one, later days have more.
+
+    So that what a last day shows can be confirmed by a second look.
+    """
+    day = ((number + 1) * days - 1) // passes
+    first = -(-(day * passes + 1) // days) - 1
     return day * DAY_S + (number - first) * AGAIN_S
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from replays.world.scene import KERB_M, PAVEMENT_M, Motion1D, Thing, catalogue, street_point
 
 LOOK_BINS = 12
-_LOOK_SPREAD = 0.45
+_LOOK_SPREAD = 0.2
 _LEAST_SCALE, _MOST_SIGMA = 0.45, 1.8
 _SHARED = 0.7
 
@@ -73,5 +73,5 @@ class Maker:
     def look(self) -> tuple[float, ...]:
         """A colour histogram: a few bins hold most of it."""
         raw = self.rng.dirichlet(np.full(LOOK_BINS, _LOOK_SPREAD))
-        mixed = 0.97 * raw + 0.03 / LOOK_BINS
+        mixed = 0.98 * raw + 0.02 / LOOK_BINS
         return tuple(float(v) for v in mixed / mixed.sum())
