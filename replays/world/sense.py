@@ -49,8 +49,8 @@ class SimulatedDrive:
     `start_utc_ns` is the UTC of stamp 0. `cameras` is what the pipeline believes, `mounts` what is true beyond it.
     `labels` names the thing of every box of (camera, frame index), in order; None is clutter. `true_pose` gives east m,
     north m, yaw rad (counter-clockwise from east) of the reference point at a stamp of the vehicle's clock.
-    `best_view` is the best chance over `pd` that any frame had to detect a thing (0..1); things never in view are left
-    out. `gnss` keeps the receiver's true errors.
+    `best_view` is the best chance over `pd` that any frame had to detect a thing (0..1), `hits` the expected number of
+    frames that detect it, both without things that were never in view. `gnss` keeps the receiver's true errors.
     """
 
     name: str
@@ -62,6 +62,7 @@ class SimulatedDrive:
     true_pose: Callable[[int], tuple[float, float, float]]
     mounts: dict[str, Mount]
     best_view: Mapping[str, float]
+    hits: Mapping[str, float]
     gnss: GnssTrack
 
 
@@ -135,16 +136,15 @@ def sense(world: World, ride: Ride, card: NoiseCard, seed: int) -> SimulatedDriv
     gnss = receive(world, ride, card, seed)
     events: list[Event] = [*gnss.fixes, *roll_along(world, ride, card, seed)]
     labels: dict[tuple[str, int], tuple[str | None, ...]] = {}
-    best: dict[str, float] = {}
+    best, hits = np.zeros(len(stage.things)), np.zeros(len(stage.things))
     for name, camera in cameras.items():
         count = math.floor(ride.duration_s * ride.fps)
         t: Array = (np.arange(count, dtype=np.float64) + PHASE.get(name, 0.0)) / ride.fps
         eyes, floor = _eyes(world, ride, camera, mounts[name], (t, shake), card)
         sights = [_sight(stage, eyes, world, ride, t, block, card) for block in _blocks(len(t))]
         sight = _joined(sights)
-        for row, likely in zip(sight.thing.tolist(), sight.likely.tolist(), strict=True):
-            if likely > 0.0:
-                best[stage.things[row].id] = max(best.get(stage.things[row].id, 0.0), likely)
+        np.maximum.at(best, sight.thing, sight.likely)
+        hits += card.pd * np.bincount(sight.thing, sight.likely, len(hits))
         rng = stream(seed, ride.name, name, "detector")
         found, looks = _detect(stage, sight, eyes, floor, 1.0 / ride.fps, card, rng)
         seen, names = _frames(stage, found, looks, t + card.clock_offset_s, camera)
@@ -153,8 +153,9 @@ def sense(world: World, ride: Ride, card: NoiseCard, seed: int) -> SimulatedDriv
     events.sort(key=order_key)
     start_ns = world.start_utc_ns + round(ride.start_s * 1e9)
     pose = partial(_pose_at, world, ride)
+    views, counts = ({stage.things[i].id: float(v[i]) for i in np.flatnonzero(best)} for v in (best, hits))
     return SimulatedDrive(
-        ride.name, ride.vehicle, start_ns, tuple(events), cameras, labels, pose, mounts, best, gnss
+        ride.name, ride.vehicle, start_ns, tuple(events), cameras, labels, pose, mounts, views, counts, gnss
     )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from replays.world.scene import World
 from replays.world.sense import SimulatedDrive, sense
 from replays.world.streets import living, rides, street
 from replays.world.traffic import traffic
-from replays.world.write import VISIBLE_FROM, write_drive
+from replays.world.write import visible, write_drive
 
 WORLDS = ("traffic", "street", "living", *NASTY)
 Tell = Callable[[str, int, int], None]
@@ -87,16 +87,13 @@ def write_set(world: World, found: list[Ride], card: NoiseCard, seed: int, out: 
         tell("simulate", number, len(found))
         drives.append(sense(world, ride, card, seed))
     tell("simulate", len(found), len(found))
-    views: dict[str, float] = {}
-    for drive in drives:
-        for name, view in drive.best_view.items():
-            views[name] = max(views.get(name, 0.0), view)
+    seen = frozenset[str]().union(*(visible(drive) for drive in drives))
     with new_folder(out, "drive.toml", "empty folder") as part:
         for drive in drives:
-            write_drive(drive, world, part / drive.name, views)
+            write_drive(drive, world, part / drive.name, seen)
     problems: dict[str, int] = {}
     for thing in world.things:
-        if thing.kind is not None and views.get(thing.id, 0.0) >= VISIBLE_FROM:
+        if thing.kind is not None and thing.id in seen:
             problems[thing.class_name] = problems.get(thing.class_name, 0) + 1
     rows = tuple(_row(drive, ride) for drive, ride in zip(drives, found, strict=True))
     return SetWritten(world, card, rows, dict(sorted(problems.items())))

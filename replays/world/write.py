@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,14 @@ from replays.recorder import Recorder
 from replays.world.scene import DWELL_S, World
 from replays.world.sense import SimulatedDrive
 
-VISIBLE_FROM = 0.5
-"""A thing was visible when some frame had at least half the chance of a good one to detect it."""
+VISIBLE_HITS = 4.0
+"""A thing was visible in a drive when so many frames are expected to detect it: one more than a track needs."""
 
 
-def write_drive(drive: SimulatedDrive, world: World, out: Path, views: Mapping[str, float] | None = None) -> None:
+def write_drive(drive: SimulatedDrive, world: World, out: Path, seen: Collection[str] | None = None) -> None:
     """Write the drive folder `out` (new, empty or an older drive); raises DriveError when it is something else.
 
-    `views` are the best views of all drives of a set, by thing, that decide what counts as visible; None: this drive's.
+    `seen` are the things that count as visible, for example in any drive of a set; None: those of this drive.
     """
     note = f"simulated: world {world.name}, seed {world.seed}"
     with tempfile.TemporaryDirectory() as folder:
@@ -32,7 +32,7 @@ def write_drive(drive: SimulatedDrive, world: World, out: Path, views: Mapping[s
             for event in drive.events:
                 recorder.tap(event)
             recorder.close()
-    write_text(out / "truth.geojson", truth_text(world, drive.best_view if views is None else views))
+    write_text(out / "truth.geojson", truth_text(world, visible(drive) if seen is None else seen))
 
 
 def write_city(world: World, folder: Path) -> Path:
@@ -58,7 +58,12 @@ def write_city(world: World, folder: Path) -> Path:
     return city
 
 
-def truth_text(world: World, views: Mapping[str, float]) -> str:
+def visible(drive: SimulatedDrive) -> frozenset[str]:
+    """Ids of the things that a drive had a fair chance to see."""
+    return frozenset(name for name, hits in drive.hits.items() if hits >= VISIBLE_HITS)
+
+
+def truth_text(world: World, seen: Collection[str]) -> str:
     """truth.geojson: every thing where it is (a moving one where it begins), and from when to when, null: always."""
     frame, features = world.frame, []
     for thing in world.things:
@@ -69,7 +74,7 @@ def truth_text(world: World, views: Mapping[str, float]) -> str:
             "class": thing.class_name,
             "kind": thing.kind,
             "static": thing.drive is None,
-            "visible": views.get(thing.id, 0.0) >= VISIBLE_FROM,
+            "visible": thing.id in seen,
             "from_utc": _utc(world, thing.from_s),
             "to_utc": _utc(world, thing.to_s),
         }
