@@ -58,9 +58,10 @@ class EdgeCovariance:
     def weight(self, trust: Array | None = None) -> Array:
         """Inverse covariance (B, 2, 2F, 2F); `trust` (B, 2, 2F) in 0..1 widens outliers by 1/trust^2, each alone."""
         full = self.shared.copy()
-        white = self.white if trust is None else self.white + self.sigma**2 * (1.0 / trust**2 - 1.0)
         m = np.arange(full.shape[-1])
-        full[..., m, m] += white
+        full[..., m, m] += self.white
+        if trust is not None:
+            full[..., m, m] += self.sigma**2 * (1.0 / trust**2 - 1.0)
         inverse: Array = np.linalg.inv(full)
         return inverse
 

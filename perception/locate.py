@@ -17,7 +17,7 @@ import numpy as np
 from gnss.geodesy import ellipse95
 from gnss.types import Array, Mask, Rows
 from perception import solid
-from perception.mount import MountBias, is_knocked, pooled, taught
+from perception.mount import MountBias, gained, is_knocked, pooled, taught
 from perception.sights import Batch, LocateParams, Sight, collect
 from perception.solver import Fit, fit
 from perception.types import Verdict
@@ -210,22 +210,17 @@ def _shared(
             taught_mounts[name] = mount.knocked(params.mount)
             continue
         taught_mounts[name] = taught(mount, prior, found)
-        for row in mine.tolist():
-            own = covariance[row, m, m].copy()
-            # A track that does not teach still profits, with its own evidence on top.
-            extra = np.zeros((3, 3)) if teaches[row] else np.linalg.inv(own) - np.linalg.inv(prior)
-            cov = np.linalg.inv(np.linalg.inv(found.cov) + extra)
-            mean = (
-                found.mean
-                if teaches[row]
-                else cov
-                @ (
-                    np.linalg.solve(found.cov, found.mean)
-                    + np.linalg.solve(own, parameters[row, m])
-                    - np.linalg.solve(prior, mount.mean)
-                )
-            )
-            gain = np.linalg.solve(own, covariance[row, m, :]).T
+        # A track that does not teach still profits, with its own evidence on top.
+        extra = gained(prior, final.covariance[mine, m, m])
+        for row, more in zip(mine.tolist(), extra, strict=True):
+            own = final.covariance[row, m, m]
+            mean, cov = found.mean, found.cov
+            if not teaches[row]:
+                cov = np.linalg.inv(np.linalg.inv(found.cov) + more)
+                own_mean = final.parameters[row, m]
+                told = more @ own_mean + np.linalg.solve(prior, own_mean - mount.mean)
+                mean = cov @ (np.linalg.solve(found.cov, found.mean) + told)
+            gain = np.linalg.solve(own, final.covariance[row, m, :]).T
             parameters[row] += gain @ (mean - parameters[row, m])
             covariance[row] -= gain @ (own - cov) @ gain.T
     return Fit(parameters, covariance, final.log_evidence, final.residuals), taught_mounts

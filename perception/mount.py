@@ -91,11 +91,18 @@ class MountEvidence:
 def pooled(prior_mean: Array, prior_cov: Array, means: Array, covs: Array) -> MountEvidence:
     """Combine tracks' own posteriors `means` (T, 3), `covs` (T, 3, 3), each of which already holds the prior once."""
     prior_information = np.linalg.inv(prior_cov)
-    added = np.linalg.inv(covs) - prior_information
+    added = gained(prior_cov, covs)
     vectors = np.linalg.solve(covs, means[:, :, None])[:, :, 0] - prior_information @ prior_mean
     information = added.sum(axis=0)
     cov = np.linalg.inv(prior_information + information)
     return MountEvidence(cov @ (prior_information @ prior_mean + vectors.sum(axis=0)), cov, information)
+
+
+def gained(prior_cov: Array, covs: Array) -> Array:
+    """Informations (T, 3, 3) that posteriors `covs` add to a prior; never less than nothing, whatever rounding says."""
+    values, vectors = np.linalg.eigh(np.linalg.inv(covs) - np.linalg.inv(prior_cov))
+    added: Array = (vectors * np.maximum(values, 0.0)[:, None, :]) @ vectors.transpose(0, 2, 1)
+    return added
 
 
 def taught(mount: MountBias, stretch_cov: Array, evidence: MountEvidence) -> MountBias:

@@ -83,7 +83,10 @@ class Pipeline:
         p = setup.params
         self._ego = EgoFilter(p.ego)
         heights = {name: shape.size_m[2] for name, shape in setup.catalogue.classes.items()}
-        self._trackers = {n: Tracker(c, dict(setup.thresholds), p.tracker, heights) for n, c in setup.cameras.items()}
+        mobile = frozenset(n for n, shape in setup.catalogue.classes.items() if shape.role in ("vehicle", "person"))
+        self._trackers = {
+            n: Tracker(c, dict(setup.thresholds), p.tracker, heights, mobile) for n, c in setup.cameras.items()
+        }
         self._mounts: Mapping[str, MountBias] = {
             n: MountBias.unknown(c, p.locate.mount) for n, c in setup.cameras.items()
         }

@@ -1,8 +1,9 @@
-"""Boxes followed through one camera's frames: static-world prediction plus a residual velocity, joint assignment.
+"""Boxes followed through one camera's frames: predicted from where each is on the ground, assigned jointly.
 
-A box is predicted by moving its ground contact with the ego motion (what a parked thing would do) plus a residual image
-velocity (what a moving one adds); cost is a Mahalanobis distance on centre and log size with a class penalty; a second
-round takes low-confidence boxes (ByteTrack's idea). Ages count in seconds. Boxes stay *as detected*.
+A box is predicted by its track's place and speed on the ground (perception.ground) as the car's new pose sees it; cost
+is a Mahalanobis distance on centre and log size with a class penalty; a bump that moves the whole picture is found and
+taken out first; a second round takes low-confidence boxes (ByteTrack's idea). Ages count in seconds. Boxes stay *as
+detected*.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from gnss.geodesy import LocalFrame
-from gnss.types import Array, Pose
+from gnss.types import Array, Mask, Pose
 from perception.camera import CameraModel
+from perception.ground import CarPlace, GroundParams, ahead_of_time, born, contacts, corrected
 from perception.types import Detections, Observation, Seen, Track
 
 _FORBIDDEN = 1e6
+_RECENTRE_M = 2000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,21 +40,27 @@ class TrackerParams:
     centre_sigma: float = 0.22
     centre_floor_px: float = 6.0
     log_size_sigma: float = 0.18
-    residual_gain: float = 0.35
+    offset_memory: float = 0.5
+    ground: GroundParams = field(default_factory=GroundParams)
     border_px: float = 3.0
     cut_px: float = 4.0
     most_observations: int = 600
     look_weight: float = 8.0
     look_memory: float = 0.7
     aimed_jitter_deg: float = 3.0
+    shake_pairs: int = 4
+    bump_deg: float = 1.0
 
 
 @dataclass(slots=True)
 class _Live:
     id: int
     observations: list[Observation]
-    residual: Array
-    pose: Pose
+    place: Array
+    spread: Array
+    offset: Array
+    depth_m: float
+    placed_ns: int = 0
     votes: dict[str, float] = field(default_factory=dict)
     look: Array | None = None
 
@@ -67,44 +76,6 @@ def _centres(xyxy: Array) -> Array:
     """(N, 4) xyxy -> (N, 4) centre x, centre y, log width, log height."""
     wide = np.maximum(xyxy[:, 2:] - xyxy[:, :2], 1.0)
     return np.column_stack([(xyxy[:, :2] + xyxy[:, 2:]) / 2, np.log(wide)])
-
-
-def warp(
-    boxes: Array, before: Sequence[Pose], after: Pose, camera: CameraModel, heights_m: Array | None = None
-) -> Array:
-    """Where boxes (N, 4) of static ground objects, seen from N poses `before`, are seen from `after`.
-
-    Boxes at the horizon stay where they are.
-
-    A thing that the car has driven past comes back as NaN: no later box can be it, unless it moves.
-    With `heights_m` (N,) the range comes from the known height (0: unknown) and not from the ground plane, as it must
-    when nobody knows where the horizon is.
-    """
-    contact = np.column_stack([(boxes[:, 0] + boxes[:, 2]) / 2, boxes[:, 3]]) - 0.5
-    ground = camera.ground_point(contact)
-    if heights_m is not None:
-        ahead = camera.fy * heights_m / np.maximum(boxes[:, 3] - boxes[:, 1], 1.0)
-        aside = -camera.normalise(contact)[:, 0] * ahead
-        ground = np.where((heights_m > 0)[:, None], np.column_stack([ahead, aside]), ground)
-    frame = LocalFrame(after.lat_deg, after.lon_deg)
-    east, north = frame.to_enu(np.array([p.lat_deg for p in before]), np.array([p.lon_deg for p in before]))
-    yaw0, yaw1 = np.radians(90.0 - np.array([p.heading_deg for p in before])), math.radians(90.0 - after.heading_deg)
-    world_e = np.cos(yaw0) * ground[:, 0] - np.sin(yaw0) * ground[:, 1] + east
-    world_n = np.sin(yaw0) * ground[:, 0] + np.cos(yaw0) * ground[:, 1] + north
-    forward = math.cos(yaw1) * world_e + math.sin(yaw1) * world_n
-    left = math.cos(yaw1) * world_n - math.sin(yaw1) * world_e
-    moved, depth = camera.project(np.column_stack([forward, left, np.zeros(len(boxes))]))
-    _, depth0 = camera.project(np.column_stack([np.nan_to_num(ground), np.zeros(len(boxes))]))
-    good = np.isfinite(ground).all(axis=1) & (depth > 1.0) & (depth0 < 120.0)
-    scale = np.where(good, np.clip(depth0 / np.maximum(depth, 0.5), 0.4, 4.0), 1.0)
-    half = (boxes[:, 2] - boxes[:, 0]) / 2 * scale
-    tall = (boxes[:, 3] - boxes[:, 1]) * scale
-    centre, bottom = moved[:, 0] + 0.5, moved[:, 1] + 0.5
-    if heights_m is not None:
-        bottom = np.where(heights_m > 0, camera.cy + 0.5 + (contact[:, 1] - camera.cy) * scale, bottom)
-    new = np.column_stack([centre - half, bottom - tall, centre + half, bottom])
-    passed = np.isfinite(ground).all(axis=1) & (depth0 > 0) & (depth <= 0)
-    return np.where(passed[:, None], np.nan, np.where(good[:, None], new, boxes))
 
 
 def usable_edges(
@@ -137,9 +108,15 @@ class Tracker:
         thresholds: dict[str, float],
         params: TrackerParams,
         heights_m: dict[str, float] | None = None,
+        mobile: frozenset[str] = frozenset(),
     ) -> None:
-        """`thresholds`: confidence by class from which a track may start; `heights_m`: known heights by class."""
+        """`thresholds`: confidence by class from which a track may start; `heights_m`: known heights by class.
+
+        `mobile` are the classes that may move.
+        """
         self._heights_m = heights_m or {}
+        self._mobile = mobile
+        self._frame: LocalFrame | None = None
         self._camera = camera
         self._thresholds = thresholds
         self._params = params
@@ -165,20 +142,26 @@ class Tracker:
         known = np.array([n in self._thresholds for n in names], dtype=bool)
         xyxy = boxes.xyxy.astype(np.float64)
         edges = usable_edges(xyxy, seen.width, seen.height, self._params.border_px, self._params.cut_px)
-        predicted = self._predict(pose, seen.stamp_ns)
+        car = self._car(pose)
+        predicted = self._predict(car, seen.stamp_ns)
         free = list(range(len(self._live)))
+        predicted = predicted + self._shake(free, strong, predicted, seen)
+        found: list[_Live] = []
         for chosen in (strong, known & ~strong):
             rows = [int(row) for row in np.flatnonzero(chosen)]
             pairs = self._assign(free, rows, predicted, seen)
             for track_index, box in pairs:
-                self._extend(self._live[track_index], predicted[track_index], seen, pose, box, edges[box])
+                self._extend(self._live[track_index], seen, box, edges[box])
                 free.remove(track_index)
                 strong[box] = False
+            found += [self._live[track_index] for track_index, _ in pairs]
         for box in [int(row) for row in np.flatnonzero(strong)]:
-            live = _Live(self._next, [], np.zeros(2), pose)
+            live = _Live(self._next, [], np.zeros(4), np.zeros((4, 4)), np.zeros(2), math.nan)
             self._next += 1
-            self._extend(live, xyxy[box], seen, pose, box, edges[box])
+            self._extend(live, seen, box, edges[box])
             self._live.append(live)
+            found.append(live)
+        self._correct(found, car)
         return ended
 
     def flush(self) -> list[Track]:
@@ -209,22 +192,106 @@ class Tracker:
         look = None if live.look is None else live.look.astype(np.float32)
         return Track(live.id, live.class_name(), tuple(live.observations), confirmed, look)
 
-    def _predict(self, pose: Pose, now_ns: int) -> Array:
-        """Predicted boxes (T, 4) of the live tracks."""
-        out = np.array([live.last.xyxy for live in self._live], dtype=np.float64).reshape(-1, 4)
-        if not self._live:
-            return out
-        heights = None
-        if self._camera.guessed:
-            heights = np.array([self._heights_m.get(live.class_name(), 0.0) for live in self._live])
-        out = warp(out, [live.pose for live in self._live], pose, self._camera, heights)
-        gaps_s = np.array([(now_ns - live.last.stamp_ns) * 1e-9 for live in self._live])
-        drift = np.array([live.residual for live in self._live]) * gaps_s[:, None]
-        moved: Array = out + np.concatenate([drift, drift], axis=1)
-        return moved
+    def _car(self, pose: Pose) -> CarPlace:
+        """The vehicle in this tracker's local frame, which follows it."""
+        if self._frame is None:
+            self._frame = LocalFrame(pose.lat_deg, pose.lon_deg)
+        car = CarPlace.of(pose, self._frame)
+        if math.hypot(car.east_m, car.north_m) > _RECENTRE_M:
+            self._frame = LocalFrame(pose.lat_deg, pose.lon_deg)
+            for live in self._live:
+                live.place = live.place - (car.east_m, car.north_m, 0.0, 0.0)
+            car = CarPlace.of(pose, self._frame)
+        return car
 
-    def _assign(self, free: list[int], rows: list[int], predicted: Array, seen: Seen) -> list[tuple[int, int]]:
-        """Pairs (track, box) of least total cost within the gate."""
+    def _movable(self, lives: Sequence[_Live]) -> Mask:
+        return np.array([live.class_name() in self._mobile for live in lives], dtype=bool)
+
+    def _predict(self, car: CarPlace, now_ns: int) -> Array:
+        """Predicted boxes (T, 4) of the live tracks as they would be seen from here; their places move on as well.
+
+        A thing that the car has driven past comes back as NaN: no later box can be it, unless it moves.
+        """
+        if not self._live:
+            return np.zeros((0, 4))
+        boxes = np.array([live.last.xyxy for live in self._live], dtype=np.float64)
+        dt_s = np.array([(now_ns - live.placed_ns) * 1e-9 for live in self._live])
+        state, spread = ahead_of_time(
+            np.array([live.place for live in self._live]), np.array([live.spread for live in self._live]),
+            dt_s, self._movable(self._live), self._params.ground,
+        )  # fmt: skip
+        pixels, depth = self._seen_from(car, state)
+        before = np.array([live.depth_m for live in self._live])
+        offset = np.array([live.offset for live in self._live])
+        good = np.isfinite(before) & (depth > 1.0) & (before < 120.0)
+        scale = np.where(good, np.clip(np.where(good, before, 1.0) / np.maximum(depth, 0.5), 0.4, 4.0), 1.0)
+        contact = pixels + offset * scale[:, None]
+        half, tall = (boxes[:, 2] - boxes[:, 0]) / 2 * scale, (boxes[:, 3] - boxes[:, 1]) * scale
+        new = np.column_stack([contact[:, 0] - half, contact[:, 1] - tall, contact[:, 0] + half, contact[:, 1]])
+        for live, x, p in zip(self._live, state, spread, strict=True):
+            live.place, live.spread, live.placed_ns = x, p, now_ns
+        passed = np.isfinite(before) & (before > 0) & (depth <= 0)
+        return np.where(passed[:, None], np.nan, np.where(good[:, None], new, boxes))
+
+    def _seen_from(self, car: CarPlace, state: Array) -> tuple[Array, Array]:
+        """Pixel-edge coordinates (T, 2) of places on the ground, and their depths (T,)."""
+        body = car.to_body(state[:, :2])
+        pixels, depth = self._camera.project(np.column_stack([body, np.zeros(len(body))]))
+        if self._camera.guessed:
+            # Nobody knows where the horizon is: only the way across tells; the box's foot moves with its size.
+            pixels[:, 1] = self._camera.cy
+        return pixels + 0.5, depth
+
+    def _correct(self, found: Sequence[_Live], car: CarPlace) -> None:
+        """Bring the places of the tracks seen in this frame up to date."""
+        if not found:
+            return
+        p = self._params
+        boxes = np.array([live.last.xyxy for live in found])
+        heights = np.array([self._heights_m.get(live.class_name(), 0.0) for live in found])
+        cut = np.array([not live.last.edges[3] for live in found])
+        place, noise, usable = contacts(
+            boxes, self._camera, heights, cut | self._camera.guessed & (heights > 0), p.ground
+        )
+        place = car.to_world(place)
+        turn = np.array(
+            [[math.cos(car.yaw_rad), -math.sin(car.yaw_rad)], [math.sin(car.yaw_rad), math.cos(car.yaw_rad)]]
+        )
+        noise = turn @ noise @ turn.T
+        new = np.array([not np.isfinite(live.depth_m) for live in found])
+        state, spread = np.array([live.place for live in found]), np.array([live.spread for live in found])
+        first = born(place, noise, self._movable(found), p.ground)
+        later = corrected(
+            np.where(new[:, None], first[0], state), np.where(new[:, None, None], first[1], spread), place, noise
+        )
+        state = np.where(new[:, None], first[0], np.where(usable[:, None], later[0], state))
+        spread = np.where(new[:, None, None], first[1], np.where(usable[:, None, None], later[1], spread))
+        pixels, depth = self._seen_from(car, state)
+        contact = np.column_stack([(boxes[:, 0] + boxes[:, 2]) / 2, boxes[:, 3]])
+        for k, live in enumerate(found):
+            if new[k] and not usable[k]:
+                continue
+            keep = 0.0 if new[k] else p.offset_memory * min(4.0, max(0.25, live.depth_m / max(depth[k], 0.5)))
+            share = 0.0 if new[k] else p.offset_memory
+            live.place, live.spread, live.depth_m = state[k], spread[k], float(depth[k])
+            live.offset = keep * live.offset + (1.0 - share) * (contact[k] - pixels[k])
+
+    def _shake(self, free: list[int], strong: Mask, predicted: Array, seen: Seen) -> Array:
+        """How far the whole picture moved against the prediction (4,), px: a bump tilts it for all tracks alike."""
+        nothing = np.zeros(4)
+        bump_px = math.radians(self._params.bump_deg) * self._camera.fy
+        pairs = self._assign(free, np.flatnonzero(strong).tolist(), predicted, seen, bump_px)
+        if len(pairs) < self._params.shake_pairs or self._aimed:
+            return nothing
+        rows = [row for row, _ in pairs]
+        found = seen.detections.xyxy[[box for _, box in pairs]].astype(np.float64)
+        gaps = ((found[:, :2] + found[:, 2:]) - (predicted[rows, :2] + predicted[rows, 2:])) / 2
+        return np.tile(np.median(gaps, axis=0), 2)
+
+    def _assign(
+        self, free: list[int], rows: list[int], predicted: Array, seen: Seen, bump_px: float = 0.0
+    ) -> list[tuple[int, int]]:
+        """Pairs (track, box) of least total cost within the gate; `bump_px` is 1 sigma of a shift of the whole picture."""
         if not free or not rows:
             return []
         p = self._params
@@ -234,7 +301,7 @@ class Tracker:
         size = np.exp((a[..., 2] + a[..., 3]) / 2)
         gaps_s = np.array([(seen.stamp_ns - self._live[index].last.stamp_ns) * 1e-9 for index in free])
         wider = 1.0 + np.minimum(gaps_s, 3.0)[:, None]
-        sigma = np.maximum(p.centre_floor_px, p.centre_sigma * size) * wider
+        sigma = np.hypot(np.maximum(p.centre_floor_px, p.centre_sigma * size) * wider, bump_px)
         if self._aimed:
             sigma = np.hypot(sigma, math.radians(p.aimed_jitter_deg) * self._camera.fx)
         cost = ((a[..., 0] - b[..., 0]) ** 2 + (a[..., 1] - b[..., 1]) ** 2) / sigma**2
@@ -253,17 +320,10 @@ class Tracker:
         left, right = linear_sum_assignment(bounded)
         return [(free[i], rows[j]) for i, j in zip(left, right, strict=True) if bounded[i, j] < _FORBIDDEN]
 
-    def _extend(
-        self, live: _Live, predicted: Array, seen: Seen, pose: Pose, box: int, edges: tuple[bool, bool, bool, bool]
-    ) -> None:
+    def _extend(self, live: _Live, seen: Seen, box: int, edges: tuple[bool, bool, bool, bool]) -> None:
         boxes: Detections = seen.detections
         xyxy = boxes.xyxy[box].astype(np.float64)
-        if live.observations:
-            gap = max((seen.stamp_ns - live.last.stamp_ns) * 1e-9, 1e-3)
-            error = ((xyxy[:2] + xyxy[2:]) - (predicted[:2] + predicted[2:])) / 2
-            if all(edges) and not self._aimed:
-                live.residual = live.residual + self._params.residual_gain * error / gap
-            live.residual = live.residual * math.exp(-gap / 2.0)
+        live.placed_ns = seen.stamp_ns
         name = boxes.class_names[boxes.class_id[box]]
         confidence = float(boxes.confidence[box])
         live.votes[name] = live.votes.get(name, 0.0) + confidence
@@ -285,7 +345,6 @@ class Tracker:
                 edges,
             )
         )
-        live.pose = pose
         if len(live.observations) > self._params.most_observations:
             # A car beside us at a long light: every second of the older half says as much, and memory stays bounded.
             half = len(live.observations) // 2

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gnss.types import Pose
-from perception.tracking import Tracker, TrackerParams, usable_edges, warp
+from perception.tracking import Tracker, TrackerParams, usable_edges
 from perception.types import Seen, Track
 from tests.builders import FRONT, THRESHOLDS, Noise, Thing, World, make_pose, make_seen
 
@@ -64,7 +64,7 @@ def test_ten_parked_cars_are_ten_tracks(seed: int) -> None:
     boxes = sum(len(t.observations) for t in long)
     assert {f"car{i}" for i in range(10)} <= set(pieces)
     assert sum(pieces.values()) - 10 <= 3
-    assert strange < 0.08 * boxes
+    assert strange < 0.12 * boxes
 
 
 def test_a_gap_of_1_4_s_does_not_break_a_track_and_one_of_2_s_does() -> None:
@@ -139,13 +139,38 @@ def test_memory_of_a_long_wait_is_bounded() -> None:
     assert track.observations[-1].index == 3 * params.most_observations - 1
 
 
-def test_warp_moves_a_static_box_as_the_world_projects_it() -> None:
+def test_a_static_box_is_expected_where_the_world_projects_it_after_a_second_unseen() -> None:
     world, thing = World([]), Thing("x", "pothole", 1.5, 25.0)
     before, after = world.project(thing, 0.0), world.project(thing, 1.0)
     assert before is not None
     assert after is not None
-    moved = warp(before[None], [make_pose(0.0, 0.0)], make_pose(0.0, 7.0), FRONT)[0]
-    assert (moved[:2] + moved[2:]) / 2 == pytest.approx((after[:2] + after[2:]) / 2, abs=0.15 * (after[2] - after[0]))
+    assert np.hypot(*((after[:2] + after[2:]) - (before[:2] + before[2:]))) > 70.0
+    tracker = Tracker(FRONT, dict(THRESHOLDS), TrackerParams())
+    for index, box in ((0, before), (10, after)):
+        xyxy = (float(box[0]), float(box[1]), float(box[2]), float(box[3]))
+        seen = make_seen([("pothole", 0.8, xyxy)], index, index * 100_000_000)
+        assert tracker.step(seen, make_pose(0.0, 0.7 * index, 0.0, index * 100_000_000)) == []
+    assert [len(t.observations) for t in tracker.tracks()] == [2]
+
+
+def test_a_bump_that_tilts_the_whole_picture_breaks_no_track() -> None:
+    things = [Thing(f"p{i}", "pothole", -3.0 + 1.5 * i, 14.0 + 2.0 * i) for i in range(5)]
+    world = World(things, noise=Noise(box_px=0.3, box_rel=0.0, pitch_jitter_deg=0.0, mount_yaw_deg=0.0,
+                                      mount_pitch_deg=0.0, miss=0.0), length_m=14.0)  # fmt: skip
+    frames = [e for e in world.events() if isinstance(e, Seen)]
+    bumped = []
+    for f in frames:
+        boxes = f.detections.xyxy + np.float32(40.0 if f.index % 7 == 5 else 0.0) * np.array([0, 1, 0, 1], np.float32)
+        rows = [
+            (n, float(c), tuple(map(float, b)))
+            for n, c, b in zip(f.detections.names(), f.detections.confidence, boxes, strict=True)
+        ]
+        bumped.append(make_seen(rows, f.index, f.stamp_ns))  # type: ignore[arg-type]
+    tracks, _ = _follow(world, bumped)
+    assert len([t for t in tracks if len(t.observations) >= 5]) == 5
+    assert sum(len(t.observations) for t in tracks if len(t.observations) >= 5) >= 0.95 * sum(
+        len(f.detections) for f in bumped
+    )
 
 
 def test_edges_at_the_border_or_at_a_nearer_box_are_cut() -> None:
