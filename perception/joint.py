@@ -1,0 +1,161 @@
+"""Objects and pass offsets as one sparse least squares problem.
+
+Unknowns: one place x (2,) for each object, one offset o (2,) for each pass. A pass's position z of an object with own
+covariance R says z = x - o + e, e ~ N(0, R), with o ~ N(0, common). Solved in information form with a sparse factor;
+residuals are reweighted (Huber) so that a wrong pairing does not move its neighbours. Source of the form: Triggs et
+al., "Bundle adjustment - a modern synthesis" (2000), section 6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_matrix
+from scipy.sparse.linalg import splu
+from scipy.spatial import cKDTree
+
+from gnss.types import Array
+
+_HUBER = 2.5
+_REWEIGHTINGS = 4
+_BATCH = 128
+
+Index = NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sighting:
+    """Where pass `pass_id` saw object `thing`: `place_m` (2,) east/north before the offset, `cov_own_m2` (2, 2)."""
+
+    thing: int
+    pass_id: str
+    place_m: Array
+    cov_own_m2: Array
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Joint:
+    """The solution: `places` (2,) by object, `offsets` (2,) by pass (to add to what the pass saw)."""
+
+    places: Mapping[int, Array]
+    offsets: Mapping[str, Array]
+    _sightings: Mapping[int, tuple[Sighting, ...]]
+    _names: tuple[int, ...]
+    _factor: Any
+    _start: int
+    _tree: cKDTree
+
+    def near(self, reach_m: float) -> list[tuple[int, int]]:
+        """Pairs of objects closer than `reach_m`, the smaller first, in order."""
+        pairs = self._tree.query_pairs(reach_m)
+        return sorted((min(self._names[i], self._names[j]), max(self._names[i], self._names[j])) for i, j in pairs)
+
+    def neighbours(self, reach_m: float, of: Iterable[int]) -> dict[int, list[int]]:
+        """Objects within `reach_m` of each of `of`, itself among them."""
+        rows = sorted(of)
+        found = self._tree.query_ball_point([self.places[k] for k in rows], reach_m)
+        return {k: sorted(self._names[i] for i in near) for k, near in zip(rows, found, strict=True)}
+
+    def gap_covs(self, pairs: Sequence[tuple[int, int]]) -> Array:
+        """Covariance (N, 2, 2) of the gap between the objects of each pair, errors that they share taken out."""
+        row = {name: self._start + 2 * i for i, name in enumerate(self._names)}
+        size = self._start + 2 * len(self._names)
+        found = np.zeros((len(pairs), 2, 2))
+        for begin in range(0, len(pairs), _BATCH):
+            some = pairs[begin : begin + _BATCH]
+            wanted = np.zeros((size, 2 * len(some)))
+            for i, (a, b) in enumerate(some):
+                for axis in (0, 1):
+                    wanted[row[a] + axis, 2 * i + axis] = 1.0
+                    wanted[row[b] + axis, 2 * i + axis] = -1.0
+            solved = self._factor.solve(wanted)
+            for i, (a, b) in enumerate(some):
+                columns = solved[:, 2 * i : 2 * i + 2]
+                block = columns[row[a] : row[a] + 2] - columns[row[b] : row[b] + 2]
+                found[begin + i] = (block + block.T) / 2
+        return found
+
+    def sightings_of(self, thing: int) -> list[tuple[str, Array, Array]]:
+        """Pass id, place with its pass's offset (2,) and own covariance (2, 2) of each sight of an object."""
+        rows = self._sightings.get(thing, ())
+        return [(s.pass_id, s.place_m + self.offsets[s.pass_id], s.cov_own_m2) for s in rows]
+
+
+def solve(
+    sightings: Sequence[Sighting],
+    common_m2: Mapping[str, Array],
+    fixed: Mapping[int, tuple[Array, Array]] | None = None,
+) -> Joint:
+    """Solve for all places and offsets. `common_m2` (2, 2) by pass id; `fixed` gives known places with covariances.
+
+    Raises ValueError when there is no sighting.
+    """
+    if not sightings:
+        raise ValueError("nothing was seen")
+    names, passes = sorted({s.thing for s in sightings}), sorted({s.pass_id for s in sightings})
+    start, size = 2 * len(passes), 2 * (len(passes) + len(names))
+    at_pass = {name: 2 * i for i, name in enumerate(passes)}
+    at_name = {name: start + 2 * i for i, name in enumerate(names)}
+    x = np.array([at_name[s.thing] for s in sightings])
+    o = np.array([at_pass[s.pass_id] for s in sightings])
+    seen = np.array([s.place_m for s in sightings])
+    weights = np.linalg.inv(np.array([s.cov_own_m2 for s in sightings]))
+    priors: list[tuple[int, Array, Array]] = [
+        (at_pass[n], _inverse(common_m2[n] + 1e-9 * np.eye(2)), np.zeros(2)) for n in passes
+    ]
+    priors += [(at_name[k], _inverse(cov), mean) for k, (mean, cov) in (fixed or {}).items() if k in at_name]
+    robust = np.ones(len(sightings))
+    for _ in range(_REWEIGHTINGS):
+        factor, answer = _step(x, o, seen, weights * robust[:, None, None], priors, size)
+        rest = _pair(answer, x) - _pair(answer, o) - seen
+        miss = np.sqrt(np.maximum(np.einsum("ni,nij,nj->n", rest, weights, rest), 1e-12))
+        robust = np.minimum(1.0, _HUBER / miss)
+    places = {name: answer[at : at + 2].copy() for name, at in at_name.items()}
+    offsets = {name: answer[at : at + 2].copy() for name, at in at_pass.items()}
+    tree = cKDTree(np.array([places[n] for n in names]))
+    by_thing: dict[int, tuple[Sighting, ...]] = {}
+    for sighting in sightings:
+        by_thing[sighting.thing] = (*by_thing.get(sighting.thing, ()), sighting)
+    return Joint(places, offsets, by_thing, tuple(names), factor, start, tree)
+
+
+def _inverse(matrix: Array) -> Array:
+    found: Array = np.linalg.inv(matrix)
+    return found
+
+
+def _pair(vector: Array, at: Index) -> Array:
+    return np.column_stack([vector[at], vector[at + 1]])
+
+
+def _step(
+    x: Index, o: Index, seen: Array, weights: Array, priors: Sequence[tuple[int, Array, Array]], size: int
+) -> tuple[Any, Array]:
+    """Normal equations of the residual x - o - seen and their solution."""
+    rows, columns, values = list[Index](), list[Index](), list[Array]()
+    right = np.zeros(size)
+    pull = np.einsum("nij,nj->ni", weights, seen)
+    for i in (0, 1):
+        np.add.at(right, x + i, pull[:, i])
+        np.add.at(right, o + i, -pull[:, i])
+        for j in (0, 1):
+            for a, b, sign in ((x, x, 1.0), (o, o, 1.0), (x, o, -1.0), (o, x, -1.0)):
+                rows.append(a + i)
+                columns.append(b + j)
+                values.append(sign * weights[:, i, j])
+    for at, information, mean in priors:
+        right[at : at + 2] += information @ mean
+        for i in (0, 1):
+            for j in (0, 1):
+                rows.append(np.array([at + i]))
+                columns.append(np.array([at + j]))
+                values.append(np.array([information[i, j]]))
+    entries = (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns)))
+    matrix = coo_matrix(entries, shape=(size, size)).tocsc()
+    # The matrix is symmetric and positive definite: an order for that keeps the factor of a whole city sparse.
+    factor = splu(matrix, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
+    return factor, factor.solve(right)
