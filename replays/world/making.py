@@ -10,6 +10,7 @@ import numpy as np
 from replays.world.scene import KERB_M, PAVEMENT_M, Motion1D, Thing, catalogue, street_point
 
 LOOK_BINS = 12
+WIDEST_M = 2.2
 _LOOK_SPREAD = 0.2
 _LEAST_SCALE, _MOST_SIGMA = 0.45, 1.8
 _SHARED = 0.7
@@ -68,7 +69,8 @@ class Maker:
         unit = np.clip(_SHARED * shared + math.sqrt(1 - _SHARED**2) * own, -_MOST_SIGMA, _MOST_SIGMA)
         scale = np.maximum(1.0 + shape.size_rel_sigma * unit, _LEAST_SCALE)
         length, width, height = (float(s * m) for s, m in zip(scale, shape.size_m, strict=True))
-        return length, width, height
+        # Two wide vehicles must pass each other in a street of this plan.
+        return length, min(width, WIDEST_M) if shape.role == "vehicle" else width, height
 
     def look(self) -> tuple[float, ...]:
         """A colour histogram: a few bins hold most of it."""

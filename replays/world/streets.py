@@ -108,23 +108,33 @@ def _fate(maker: Maker, starts: Sequence[float]) -> tuple[float, float]:
 
 
 def _hide_some(maker: Maker, starts: Sequence[float]) -> None:
-    """Beside a third of the problems on the pavement a truck or bus stands in the strip, in two passes of five."""
+    """Beside half of the problems on the pavement, in two passes of five, one or two trucks or buses in the strip."""
     behind = [t for t in maker.things if t.kind is not None and t.base_m == PAVEMENT_M]
     turn = math.radians(maker.heading_deg)
     for thing in behind:
-        if maker.rng.random() > 1 / 3:
+        if maker.rng.random() < 0.5:
             continue
         along = math.sin(turn) * thing.east_m + math.cos(turn) * thing.north_m
         side = 1 if math.cos(turn) * thing.east_m - math.sin(turn) * thing.north_m > 0 else -1
         for start in starts:
-            if maker.rng.random() < 0.4:
-                name = drawn_class(maker.rng, {"bus": 0.5, "truck": 0.5})
-                size = maker.size(name)
-                right = side * (KERB_M - 0.15 - size[1] / 2)
-                at, span = along - float(maker.rng.uniform(0.0, 2.0)), (start - AGAIN_S / 4, start + AGAIN_S / 4)
-                if not blocked(maker, at, right, size, span):
-                    turn_deg = 0.0 if side > 0 else 180.0
-                    maker.add(name, at, right, turn_deg=turn_deg, base_m=0.0, span_s=span, size_m=size)
+            if maker.rng.random() < 0.4 and thing.exists(start):
+                _row(maker, along + float(maker.rng.uniform(0.8, 1.6)), side, start)
+
+
+def _row(maker: Maker, front_m: float, side: int, start_s: float) -> None:
+    """A truck or bus up to `front_m` along the street, and perhaps one behind it, around the start of a pass.
+
+    They reach far back from the thing they hide: else a car that comes sees it past their tail.
+    """
+    span = (start_s - AGAIN_S / 4, start_s + AGAIN_S / 4)
+    for _ in range(int(maker.rng.integers(1, 3))):
+        name = drawn_class(maker.rng, {"bus": 0.5, "truck": 0.5})
+        size = maker.size(name)
+        at, right = front_m - size[0] / 2, side * (KERB_M - 0.15 - size[1] / 2)
+        if not blocked(maker, at, right, size, span):
+            turn_deg = 0.0 if side > 0 else 180.0
+            maker.add(name, at, right, turn_deg=turn_deg, base_m=0.0, span_s=span, size_m=size)
+        front_m -= size[0] + float(maker.rng.uniform(0.8, 1.6))
 
 
 def rides(
