@@ -59,11 +59,8 @@ class EdgeCovariance:
         """Inverse covariance (B, 2, 2F, 2F); `trust` (B, 2, 2F) in 0..1 widens outliers by 1/trust^2, each alone."""
         full = self.shared.copy()
         m = np.arange(full.shape[-1])
-        full[..., m, m] += self.white
-        if trust is not None:
-            full[..., m, m] += self.sigma**2 * (1.0 / trust**2 - 1.0)
-        inverse: Array = np.linalg.inv(full)
-        return inverse
+        full[..., m, m] += self.white if trust is None else self.white + self.sigma**2 * (1.0 / trust**2 - 1.0)
+        return np.asarray(np.linalg.inv(full), np.float64)
 
     def trust(self, residuals: Array, huber: float) -> Array:
         """Huber's weights (B, 2, 2F) as a share of trust in each residual, by its own sigma."""

@@ -52,8 +52,8 @@ class PipelineParams:
 
     hold_s: float = 1.5
     forget_m: float = 3000.0
-    settle_tracks: int = 16
-    settle_s: float = 1.0
+    settle_tracks: int = 32
+    settle_s: float = 2.0
     ego: EgoParams = field(default_factory=EgoParams)
     tracker: TrackerParams = field(default_factory=TrackerParams)
     locate: LocateParams = field(default_factory=LocateParams)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import shapely
@@ -77,12 +78,38 @@ def _lattice() -> Array:
 _LATTICE = _lattice()
 
 
+@lru_cache(maxsize=4096)
+def _flat(polygon: shapely.Geometry) -> tuple[LocalFrame, shapely.Geometry]:
+    """A zone in metres of a local frame at its own middle: zones are asked again and again."""
+    middle = polygon.centroid
+    frame = LocalFrame(middle.y, middle.x)
+    local = shapely.transform(polygon, lambda p: np.column_stack(frame.to_enu(p[:, 1].copy(), p[:, 0].copy())))
+    shapely.prepare(local)
+    return frame, local
+
+
+def _settled(local: shapely.Geometry, east: float, north: float, reach_m: float) -> float | None:
+    """0.0 or 1.0 where nothing within `reach_m` of the place can change it, else None."""
+    if local.boundary.distance(shapely.Point(east, north)) <= reach_m:
+        return None
+    return float(bool(shapely.intersects_xy(local, east, north)))
+
+
+def _spread(cov_m2: Array) -> tuple[Array, float]:
+    """The lattice's points (37, 2) for a covariance, and how far the farthest is out."""
+    points = _LATTICE @ np.linalg.cholesky(cov_m2 + 1e-9 * np.eye(2)).T
+    return points, float(np.hypot(points[:, 0], points[:, 1]).max())
+
+
 def zone_probability(zone: Zone, lat_deg: float, lon_deg: float, cov_m2: Array) -> float:
     """Probability that a point known with `cov_m2` (2, 2) lies in the zone, by 37 equally likely points."""
-    frame = LocalFrame(lat_deg, lon_deg)
-    spread = _LATTICE @ np.linalg.cholesky(cov_m2 + 1e-9 * np.eye(2)).T
-    lats, lons = frame.to_geo(spread[:, 0].copy(), spread[:, 1].copy())
-    return float(np.mean(shapely.intersects_xy(zone.polygon, lons, lats)))
+    frame, local = _flat(zone.polygon)
+    east, north = frame.to_enu(lat_deg, lon_deg)
+    points, reach_m = _spread(cov_m2)
+    sure = _settled(local, east, north, reach_m)
+    if sure is not None:
+        return sure
+    return float(np.mean(shapely.intersects_xy(local, east + points[:, 0], north + points[:, 1])))
 
 
 def footprint_probability(zone: Zone, landmark: Landmark, cov_m2: Array, share: float) -> float:
@@ -92,15 +119,20 @@ def footprint_probability(zone: Zone, landmark: Landmark, cov_m2: Array, share: 
     """
     if landmark.heading_deg is None or landmark.extent_m[0] <= 0:
         return zone_probability(zone, landmark.lat_deg, landmark.lon_deg, cov_m2)
-    frame = LocalFrame(landmark.lat_deg, landmark.lon_deg)
-    local = shapely.transform(zone.polygon, lambda p: np.column_stack(frame.to_enu(p[:, 1].copy(), p[:, 0].copy())))
+    frame, local = _flat(zone.polygon)
+    east, north = frame.to_enu(landmark.lat_deg, landmark.lon_deg)
+    points, reach_m = _spread(cov_m2)
+    length, width = landmark.extent_m[0], max(landmark.extent_m[1], 0.3)
+    sure = _settled(local, east, north, reach_m + math.hypot(length, width) / 2)
+    if sure is not None:
+        return sure
     turn = math.radians(90.0 - landmark.heading_deg)
-    along = np.array([math.cos(turn), math.sin(turn)]) * landmark.extent_m[0] / 2
-    across = np.array([-math.sin(turn), math.cos(turn)]) * max(landmark.extent_m[1], 0.3) / 2
-    corners = np.array([along + across, across - along, -along - across, along - across])
-    spread = _LATTICE @ np.linalg.cholesky(cov_m2 + 1e-9 * np.eye(2)).T
-    places = shapely.polygons(corners[None, :, :] + spread[:, None, :])
-    inside = shapely.area(shapely.intersection(places, local)) / shapely.area(places)
+    along = np.array([math.cos(turn), math.sin(turn)]) * length / 2
+    across = np.array([-math.sin(turn), math.cos(turn)]) * width / 2
+    ring = np.array([along + across, across - along, -along - across, along - across])
+    corners = ring + np.array([east, north])
+    places = shapely.polygons(corners[None, :, :] + points[:, None, :])
+    inside = shapely.area(shapely.intersection(places, local)) / (length * width)
     return float(np.mean(inside >= share))
 
 

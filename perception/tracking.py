@@ -13,15 +13,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from gnss.geodesy import LocalFrame
-from gnss.types import Array, Mask, Pose
+from gnss.types import Array, Mask, Pose, Rows
 from perception.camera import CameraModel
 from perception.ground import CarPlace, GroundParams, ahead_of_time, born, contacts, corrected
+from perception.matching import Expected, Matching, MatchParams, all_known, usable_edges
 from perception.types import Detections, Observation, Seen, Track
 
-_FORBIDDEN = 1e6
 _RECENTRE_M = 2000.0
 
 
@@ -35,21 +34,15 @@ class TrackerParams:
     confirm_hits: int = 3
     slow_period_s: float = 0.5
     slow_confirm_hits: int = 2
-    gate: float = 16.0
-    class_penalty: float = 6.0
-    centre_sigma: float = 0.22
-    centre_floor_px: float = 6.0
-    log_size_sigma: float = 0.18
     offset_memory: float = 0.5
+    match: MatchParams = field(default_factory=MatchParams)
     ground: GroundParams = field(default_factory=GroundParams)
-    border_px: float = 3.0
-    cut_px: float = 4.0
     most_observations: int = 600
-    look_weight: float = 8.0
     look_memory: float = 0.7
     aimed_jitter_deg: float = 3.0
     shake_pairs: int = 4
     bump_deg: float = 1.0
+    calm_share: float = 0.7
 
 
 @dataclass(slots=True)
@@ -61,6 +54,7 @@ class _Live:
     offset: Array
     depth_m: float
     placed_ns: int = 0
+    name: str = ""
     votes: dict[str, float] = field(default_factory=dict)
     look: Array | None = None
 
@@ -68,35 +62,11 @@ class _Live:
     def last(self) -> Observation:
         return self.observations[-1]
 
-    def class_name(self) -> str:
-        return max(sorted(self.votes), key=lambda name: self.votes[name])
-
-
-def _centres(xyxy: Array) -> Array:
-    """(N, 4) xyxy -> (N, 4) centre x, centre y, log width, log height."""
-    wide = np.maximum(xyxy[:, 2:] - xyxy[:, :2], 1.0)
-    return np.column_stack([(xyxy[:, :2] + xyxy[:, 2:]) / 2, np.log(wide)])
-
-
-def usable_edges(
-    boxes: Array, width: int, height: int, border_px: float, cut_px: float = 0.0
-) -> list[tuple[bool, bool, bool, bool]]:
-    """Which edges (left, top, right, bottom) of boxes (N, 4) are real: not cut by the border or by a nearer box.
-
-    A hidden thing's box ends where the nearer one begins, so an edge within `cut_px` of a nearer box counts as cut.
-    """
-    x1, y1, x2, y2 = boxes.T
-    # A detector misses the border by a share of the box's size, like any other edge.
-    across, down = border_px + 0.08 * (x2 - x1), border_px + 0.08 * (y2 - y1)
-    usable = np.column_stack([x1 > across, y1 > down, x2 < width - across, y2 < height - down])
-    # Of a thing that leaves at the side, the lowest and highest parts are those outside: only the inner edge is real.
-    usable[:, [1, 3]] &= (usable[:, 0] & usable[:, 2])[:, None]
-    u = np.column_stack([x1, (x1 + x2) / 2, x2, (x1 + x2) / 2])[:, :, None]
-    v = np.column_stack([(y1 + y2) / 2, y1, (y1 + y2) / 2, y2])[:, :, None]
-    inside = (u > x1 - cut_px) & (u < x2 + cut_px) & (v > y1 - cut_px) & (v < y2 + cut_px)
-    nearer = (y2[None, :] > y2[:, None] + 4.0)[:, None, :]
-    usable &= ~(inside & nearer).any(axis=2)
-    return [(bool(row[0]), bool(row[1]), bool(row[2]), bool(row[3])) for row in usable]
+    def vote(self, name: str, confidence: float) -> None:
+        """Count a box's class; the track's own is the one with the most confidence in sum."""
+        self.votes[name] = self.votes.get(name, 0.0) + confidence
+        if name != self.name:
+            self.name = max(sorted(self.votes), key=lambda one: self.votes[one])
 
 
 class Tracker:
@@ -134,27 +104,22 @@ class Tracker:
             self._period_s = max(self._period_s, gap / 4)
         self._last_stamp_ns = seen.stamp_ns
         ended = self._expire(seen.stamp_ns)
-        boxes = seen.detections
-        names = boxes.names()
-        strong = np.array(
-            [c >= self._thresholds.get(n, 1.1) for n, c in zip(names, boxes.confidence, strict=True)], dtype=bool
-        )
-        known = np.array([n in self._thresholds for n in names], dtype=bool)
+        boxes, p = seen.detections, self._params
+        limits, known = all_known(boxes.class_names, self._thresholds)
+        strong = boxes.confidence >= limits[boxes.class_id]
+        weak = known[boxes.class_id] & ~strong
         xyxy = boxes.xyxy.astype(np.float64)
-        edges = usable_edges(xyxy, seen.width, seen.height, self._params.border_px, self._params.cut_px)
+        edges = usable_edges(xyxy, seen.width, seen.height, p.match.border_px, p.match.cut_px)
         car = self._car(pose)
-        predicted = self._predict(car, seen.stamp_ns)
-        free = list(range(len(self._live)))
-        predicted = predicted + self._shake(free, strong, predicted, seen)
         found: list[_Live] = []
-        for chosen in (strong, known & ~strong):
-            rows = [int(row) for row in np.flatnonzero(chosen)]
-            pairs = self._assign(free, rows, predicted, seen)
-            for track_index, box in pairs:
-                self._extend(self._live[track_index], seen, box, edges[box])
-                free.remove(track_index)
+        if self._live and len(boxes):
+            expected = self._expected(car, seen.stamp_ns)
+            jitter_px = math.radians(p.aimed_jitter_deg) * self._camera.fx if self._aimed else 0.0
+            matching = Matching(expected, boxes, p.match, jitter_px)
+            for track, box in self._matched(matching, expected, np.flatnonzero(strong), np.flatnonzero(weak)):
+                self._extend(self._live[track], seen, box, edges[box])
                 strong[box] = False
-            found += [self._live[track_index] for track_index, _ in pairs]
+                found.append(self._live[track])
         for box in [int(row) for row in np.flatnonzero(strong)]:
             live = _Live(self._next, [], np.zeros(4), np.zeros((4, 4)), np.zeros(2), math.nan)
             self._next += 1
@@ -179,8 +144,10 @@ class Tracker:
         return int(max(self._params.keep_s, self._params.keep_periods * self._period_s) * 1e9)
 
     def _expire(self, now_ns: int) -> list[Track]:
-        old = [live for live in self._live if now_ns - live.last.stamp_ns > self._keep_ns()]
-        self._live = [live for live in self._live if now_ns - live.last.stamp_ns <= self._keep_ns()]
+        oldest_ns = now_ns - self._keep_ns()
+        old = [live for live in self._live if live.last.stamp_ns < oldest_ns]
+        if old:
+            self._live = [live for live in self._live if live.last.stamp_ns >= oldest_ns]
         return [self._track(live) for live in old]
 
     def _track(self, live: _Live) -> Track:
@@ -190,7 +157,7 @@ class Tracker:
         hits = p.slow_confirm_hits if slow else p.confirm_hits
         confirmed = len(live.observations) >= hits and span_s >= p.confirm_s
         look = None if live.look is None else live.look.astype(np.float32)
-        return Track(live.id, live.class_name(), tuple(live.observations), confirmed, look)
+        return Track(live.id, live.name, tuple(live.observations), confirmed, look)
 
     def _car(self, pose: Pose) -> CarPlace:
         """The vehicle in this tracker's local frame, which follows it."""
@@ -205,15 +172,20 @@ class Tracker:
         return car
 
     def _movable(self, lives: Sequence[_Live]) -> Mask:
-        return np.array([live.class_name() in self._mobile for live in lives], dtype=bool)
+        return np.array([live.name in self._mobile for live in lives], dtype=bool)
+
+    def _expected(self, car: CarPlace, now_ns: int) -> Expected:
+        """What the live tracks lead to expect in a frame seen from here; their places move on as well.
+
+        The box of a thing that the car has driven past is NaN: no later box can be it, unless it moves.
+        """
+        gaps_s = np.array([(now_ns - live.last.stamp_ns) * 1e-9 for live in self._live])
+        size = max((len(live.look) for live in self._live if live.look is not None), default=0)
+        looks = np.array([np.zeros(size) if live.look is None else live.look for live in self._live]) if size else None
+        return Expected(self._predict(car, now_ns), gaps_s, [live.name for live in self._live], looks)
 
     def _predict(self, car: CarPlace, now_ns: int) -> Array:
-        """Predicted boxes (T, 4) of the live tracks as they would be seen from here; their places move on as well.
-
-        A thing that the car has driven past comes back as NaN: no later box can be it, unless it moves.
-        """
-        if not self._live:
-            return np.zeros((0, 4))
+        """Boxes (T, 4) of the live tracks as their places on the ground would show them."""
         boxes = np.array([live.last.xyxy for live in self._live], dtype=np.float64)
         dt_s = np.array([(now_ns - live.placed_ns) * 1e-9 for live in self._live])
         state, spread = ahead_of_time(
@@ -248,7 +220,7 @@ class Tracker:
             return
         p = self._params
         boxes = np.array([live.last.xyxy for live in found])
-        heights = np.array([self._heights_m.get(live.class_name(), 0.0) for live in found])
+        heights = np.array([self._heights_m.get(live.name, 0.0) for live in found])
         cut = np.array([not live.last.edges[3] for live in found])
         place, noise, usable = contacts(
             boxes, self._camera, heights, cut | self._camera.guessed & (heights > 0), p.ground
@@ -276,49 +248,23 @@ class Tracker:
             live.place, live.spread, live.depth_m = state[k], spread[k], float(depth[k])
             live.offset = keep * live.offset + (1.0 - share) * (contact[k] - pixels[k])
 
-    def _shake(self, free: list[int], strong: Mask, predicted: Array, seen: Seen) -> Array:
-        """How far the whole picture moved against the prediction (4,), px: a bump tilts it for all tracks alike."""
-        nothing = np.zeros(4)
-        bump_px = math.radians(self._params.bump_deg) * self._camera.fy
-        pairs = self._assign(free, np.flatnonzero(strong).tolist(), predicted, seen, bump_px)
-        if len(pairs) < self._params.shake_pairs or self._aimed:
-            return nothing
-        rows = [row for row, _ in pairs]
-        found = seen.detections.xyxy[[box for _, box in pairs]].astype(np.float64)
-        gaps = ((found[:, :2] + found[:, 2:]) - (predicted[rows, :2] + predicted[rows, 2:])) / 2
-        return np.tile(np.median(gaps, axis=0), 2)
+    def _matched(self, matching: Matching, expected: Expected, strong: Rows, weak: Rows) -> list[tuple[int, int]]:
+        """Pairs (track, box): confident boxes first, then the others for tracks still without one.
 
-    def _assign(
-        self, free: list[int], rows: list[int], predicted: Array, seen: Seen, bump_px: float = 0.0
-    ) -> list[tuple[int, int]]:
-        """Pairs (track, box) of least total cost within the gate; `bump_px` is 1 sigma of a shift of the whole picture."""
-        if not free or not rows:
-            return []
-        p = self._params
-        names, looks = seen.detections.names(), seen.detections.appearance
-        a = _centres(predicted[free])[:, None, :]
-        b = _centres(seen.detections.xyxy[rows].astype(np.float64))[None, :, :]
-        size = np.exp((a[..., 2] + a[..., 3]) / 2)
-        gaps_s = np.array([(seen.stamp_ns - self._live[index].last.stamp_ns) * 1e-9 for index in free])
-        wider = 1.0 + np.minimum(gaps_s, 3.0)[:, None]
-        sigma = np.hypot(np.maximum(p.centre_floor_px, p.centre_sigma * size) * wider, bump_px)
-        if self._aimed:
-            sigma = np.hypot(sigma, math.radians(p.aimed_jitter_deg) * self._camera.fx)
-        cost = ((a[..., 0] - b[..., 0]) ** 2 + (a[..., 1] - b[..., 1]) ** 2) / sigma**2
-        # A box cut by the border shrinks without moving nearer or farther, so size counts less than place.
-        size_gap = ((a[..., 2:] - b[..., 2:]) ** 2).sum(axis=-1)
-        cost += 0.5 * size_gap / (p.log_size_sigma * wider) ** 2
-        known = np.array([self._live[index].class_name() for index in free])
-        cost += np.where(known[:, None] == np.array([names[box] for box in rows])[None, :], 0.0, p.class_penalty)
-        if looks is not None:
-            # Squared Hellinger distance of the colour histograms: 0 the same, 1 nothing in common.
-            roots = [self._live[index].look for index in free]
-            kept = np.sqrt(np.array([look if look is not None else np.zeros(looks.shape[1]) for look in roots]))
-            apart = 1.0 - kept @ np.sqrt(looks[rows].astype(np.float64)).T
-            cost += p.look_weight * np.where(np.array([look is not None for look in roots])[:, None], apart, 0.0)
-        bounded = np.where(cost <= p.gate, cost, _FORBIDDEN)
-        left, right = linear_sum_assignment(bounded)
-        return [(free[i], rows[j]) for i, j in zip(left, right, strict=True) if bounded[i, j] < _FORBIDDEN]
+        The road tilts the whole picture a little in every frame: the tracks' common shift is taken out. When many that
+        were just seen find nothing, a bump may have tilted it far, and a wider net is cast for the shift.
+        """
+        p, tracks = self._params, np.arange(len(self._live))
+        pairs, shift = matching.pairs(tracks, strong), None
+        hoped = min(int((expected.gaps_s < p.slow_period_s).sum()), len(strong))
+        if hoped >= p.shake_pairs and not self._aimed:
+            bumped = len(pairs) < p.calm_share * hoped
+            bump_px = math.radians(p.bump_deg) * self._camera.fy if bumped else 0.0
+            shift = matching.shift(matching.pairs(tracks, strong, None, bump_px) if bumped else pairs, p.shake_pairs)
+            shifted = [] if shift is None else matching.pairs(tracks, strong, shift)
+            pairs, shift = (shifted, shift) if len(shifted) >= len(pairs) else (pairs, None)
+        left = np.setdiff1d(tracks, np.array([track for track, _ in pairs], dtype=np.intp))
+        return pairs + matching.pairs(left, weak, shift)
 
     def _extend(self, live: _Live, seen: Seen, box: int, edges: tuple[bool, bool, bool, bool]) -> None:
         boxes: Detections = seen.detections
@@ -326,7 +272,7 @@ class Tracker:
         live.placed_ns = seen.stamp_ns
         name = boxes.class_names[boxes.class_id[box]]
         confidence = float(boxes.confidence[box])
-        live.votes[name] = live.votes.get(name, 0.0) + confidence
+        live.vote(name, confidence)
         if boxes.appearance is not None:
             new = boxes.appearance[box].astype(np.float64)
             keep = self._params.look_memory

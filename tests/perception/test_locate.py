@@ -11,9 +11,9 @@ import pytest
 
 from gnss.types import Pose
 from perception.locate import Placement, place_all
+from perception.matching import usable_edges
 from perception.mount import MountBias
 from perception.sights import LocateParams, Sight
-from perception.tracking import usable_edges
 from perception.types import Observation, Seen, Verdict
 from tests.builders import CATALOGUE, FRONT, Noise, Thing, World, enu, make_pose
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from gnss.types import Pose
-from perception.tracking import Tracker, TrackerParams, usable_edges
+from perception.matching import usable_edges
+from perception.tracking import Tracker, TrackerParams
 from perception.types import Seen, Track
 from tests.builders import FRONT, THRESHOLDS, Noise, Thing, World, make_pose, make_seen
 
