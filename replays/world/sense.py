@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gnss.types import Array
 from perception.camera import CameraModel
@@ -33,8 +32,9 @@ from replays.world.occlude import Looks, hidden
 from replays.world.receiver import GnssTrack, receive, roll_along
 from replays.world.ride import Ride
 from replays.world.rig import CAMERAS, PHASE, Mount, mount_of
-from replays.world.scene import Thing, World
-from replays.world.shapes import Indices, Solids, is_box, solids
+from replays.world.scene import World
+from replays.world.shapes import Indices
+from replays.world.stage import Stage
 
 BLOCK = 256
 _BODY_STEP_S = 0.01
@@ -76,63 +76,12 @@ class _Sight:
     likely: Array
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Stage:
-    """The things of a world that a ride can meet, as arrays."""
-
-    things: tuple[Thing, ...]
-    groups: list[Solids]
-    heading: Array
-    half: Array
-    tall: Array
-    box: NDArray[np.bool_]
-    span: Array
-    class_id: Indices
-    looks: Array
-
-    @staticmethod
-    def of(world: World, ride: Ride, card: NoiseCard) -> _Stage:
-        end_s = ride.start_s + ride.duration_s + 1.0
-        things = tuple(t for t in world.things if t.from_s < end_s and t.to_s >= ride.start_s)
-        sizes = np.array([t.size_m for t in things], dtype=np.float64).reshape(-1, 3)
-        most = max((len(t.look) for t in things), default=0)
-        looks = np.array([t.look or (1.0 / most,) * most for t in things] if most else np.zeros((len(things), 0)))
-        return _Stage(
-            things,
-            solids(things, card.wheels),
-            np.radians(90.0 - np.array([t.heading_deg for t in things])),
-            np.maximum(sizes[:, :2] / 2, 0.01),
-            sizes[:, 2],
-            np.array([is_box(t) for t in things], dtype=bool),
-            np.array([(t.from_s, t.to_s) for t in things], dtype=np.float64).reshape(-1, 2),
-            np.array([CLASS_NAMES.index(t.class_name) for t in things], dtype=np.intp),
-            looks.reshape(len(things), most),
-        )
-
-    def places(self, world: World, utc_s: Array, card: NoiseCard) -> Array:
-        """Feet (F, N, 3) at UTC seconds (F,): east, north and height of the road there plus the thing's own."""
-        out = np.empty((len(utc_s), len(self.things), 3))
-        out[:, :, 0] = [t.east_m for t in self.things]
-        out[:, :, 1] = [t.north_m for t in self.things]
-        for number, thing in enumerate(self.things):
-            if thing.drive is not None:
-                out[:, number, 0], out[:, number, 1] = thing.place(utc_s)
-        along, _ = world.along_right(out[:, :, 0], out[:, :, 1])
-        moving = np.array([t.drive is not None for t in self.things], dtype=bool)
-        # Only what moves changes its height from frame to frame.
-        out[:, :, 2] = world.road(along[:1], card.grade_percent)[0]
-        if moving.any():
-            out[:, moving, 2] = world.road(along[:, moving], card.grade_percent)[0]
-        out[:, :, 2] += [t.base_m for t in self.things]
-        return out
-
-
 def sense(world: World, ride: Ride, card: NoiseCard, seed: int) -> SimulatedDrive:
     """Simulate one ride; the same arguments give the same events. Raises KeyError for an unknown camera."""
     cameras = {name: CAMERAS[name] for name in ride.cameras}
     mounts = {name: mount_of(world.seed, ride.vehicle, name, card) for name in cameras}
     shake = _shake(ride, card, seed)
-    stage = _Stage.of(world, ride, card)
+    stage = Stage.of(world, ride, card)
     gnss = receive(world, ride, card, seed)
     events: list[Event] = [*gnss.fixes, *roll_along(world, ride, card, seed)]
     labels: dict[tuple[str, int], tuple[str | None, ...]] = {}
@@ -196,7 +145,7 @@ def _blocks(frames: int) -> list[slice]:
     return [slice(begin, min(begin + BLOCK, frames)) for begin in range(0, frames, BLOCK)]
 
 
-def _sight(stage: _Stage, eyes: Eyes, world: World, ride: Ride, t_s: Array, block: slice, card: NoiseCard) -> _Sight:
+def _sight(stage: Stage, eyes: Eyes, world: World, ride: Ride, t_s: Array, block: slice, card: NoiseCard) -> _Sight:
     """All looks of a block of frames at things near, ahead and existing."""
     utc = ride.start_s + t_s[block]
     places = stage.places(world, utc, card)
@@ -240,7 +189,7 @@ def _joined(sights: Sequence[_Sight]) -> _Sight:
 
 
 def _detect(
-    stage: _Stage, sight: _Sight, eyes: Eyes, floor_m: Array, step_s: float, card: NoiseCard, rng: np.random.Generator
+    stage: Stage, sight: _Sight, eyes: Eyes, floor_m: Array, step_s: float, card: NoiseCard, rng: np.random.Generator
 ) -> tuple[Found, Array | None]:
     """Boxes of a camera, sorted by frame and falling confidence, with their histograms."""
     shape = (len(eyes.position), len(stage.things))
@@ -270,7 +219,7 @@ def _detect(
 
 
 def _frames(
-    stage: _Stage, found: Found, looks: Array | None, stamps_s: Array, camera: CameraModel
+    stage: Stage, found: Found, looks: Array | None, stamps_s: Array, camera: CameraModel
 ) -> tuple[list[Seen], dict[tuple[str, int], tuple[str | None, ...]]]:
     """One Seen per frame, empty ones too, and the names of its boxes."""
     borders = np.searchsorted(found.frame, np.arange(len(stamps_s) + 1))
