@@ -1,0 +1,54 @@
+"""A case memory in plain dictionaries: what the store on the car answers, without its file. For the benchmark only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from perception.store import tile_of
+from perception.types import Anchor, Case, CaseChange, KnownObjects, Tile
+
+
+@dataclass(slots=True)
+class MemoryStore:
+    """Implements `perception.store.CaseStore`. The newest revision of a case wins; `changes` keeps every change."""
+
+    changes: list[CaseChange] = field(default_factory=list)
+    _cases: dict[str, Case] = field(default_factory=dict)
+    _tiles: dict[Tile, set[str]] = field(default_factory=dict)
+    _anchors: dict[Tile, dict[str, Anchor]] = field(default_factory=dict)
+
+    def known(self, tiles: Iterable[Tile], stamp_ns: int) -> list[KnownObjects]:
+        """Cases, candidates and anchors of these tiles by id, one event per tile, stamped `stamp_ns`."""
+        return [KnownObjects(stamp_ns, tile, self._cases_of(tile), self._anchors_of(tile)) for tile in tiles]
+
+    def commit(self, changes: Sequence[CaseChange]) -> None:
+        """Keep the changes; a change made from an older state than the one kept does not overwrite it."""
+        for change in changes:
+            self.changes.append(change)
+            old = self._cases.get(change.case_id)
+            if old is None or change.case.revision >= old.revision:
+                if old is not None:
+                    self._tiles[tile_of(old.lat_deg, old.lon_deg)].discard(old.id)
+                self.put(change.case)
+
+    def put(self, case: Case) -> None:
+        """Remember a case as it is."""
+        self._cases[case.id] = case
+        self._tiles.setdefault(tile_of(case.lat_deg, case.lon_deg), set()).add(case.id)
+
+    def put_anchors(self, anchors: Iterable[Anchor]) -> None:
+        """Add or replace permanent landmarks."""
+        for anchor in anchors:
+            self._anchors.setdefault(tile_of(anchor.lat_deg, anchor.lon_deg), {})[anchor.id] = anchor
+
+    def cases(self) -> list[Case]:
+        """Every remembered case, by id."""
+        return [self._cases[name] for name in sorted(self._cases)]
+
+    def _cases_of(self, tile: Tile) -> tuple[Case, ...]:
+        return tuple(self._cases[name] for name in sorted(self._tiles.get(tile, ())))
+
+    def _anchors_of(self, tile: Tile) -> tuple[Anchor, ...]:
+        held = self._anchors.get(tile, {})
+        return tuple(held[name] for name in sorted(held))
