@@ -1,30 +1,32 @@
 """Across passes: what a pass saw against what is known. Pure: known objects and a pass record in, case changes out.
 
-One offset per pass first (every stable landmark votes), then one assignment on Mahalanobis cost; ambiguity is deferred.
-Method: geolocation.md 8F-8H; decisions: DESIGN.md section 9.
+The offset of the pass first (every stable landmark votes), then one assignment on Mahalanobis cost; ambiguity is
+deferred. Method: geolocation.md 8F-8H; decisions: DESIGN.md section 9.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from gnss.geodesy import LocalFrame
 from gnss.types import Array
+from perception import anchors as permanent
+from perception.assign import FORBIDDEN, AssignParams, Pairing, assign
 from perception.camera import CameraModel
 from perception.casework import Casework, Look
-from perception.existence import ExistenceParams, ViewField, clear_look
-from perception.fuse import Offset, estimate_offset
+from perception.existence import ExistenceParams
+from perception.glance import Obstacles, ViewField, clear_looks
+from perception.lay import Links, Offset, Surroundings, lay
 from perception.rules import Decision, Rules
 from perception.serial import matrix2
+from perception.things import UNLIKE, Known, Thing, bounds, within
 from perception.types import (
     ACTIVE_STATES,
     Anchor,
+    AnchorUpdate,
     Case,
     CaseChange,
     CaseState,
@@ -34,175 +36,38 @@ from perception.types import (
     TrackEnded,
     Verdict,
 )
+from perception.votes import AlignParams, squares
 
-_FORBIDDEN = 1e6
-_REACH_LAT_DEG, _REACH_LON_DEG = 1e-3, 2e-3
-_VOTE_GATE = 13.8
-_UNEVEN_M = 0.3
-"""Cases of one street were not all seen by the same passes, so their mean errors differ a little (1 sigma)."""
-_NEIGHBOURHOOD_DEG = 2e-3
+_REGISTER_M = 400.0
+_APART = 9.21
 
 
 @dataclass(frozen=True, slots=True)
 class AssociateParams:
-    """Tuning of association; `gate` is on squared Mahalanobis distance with 2 degrees of freedom."""
+    """Tuning of association. Looks within `same_approach_s` of the last one are the same look."""
 
-    gate: float = 13.8
-    birth_cost: float = 12.0
-    class_penalty: float = 4.0
-    near_tie: float = math.log(10.0)
     same_approach_s: float = 600.0
+    align: AlignParams = field(default_factory=AlignParams)
+    assign: AssignParams = field(default_factory=AssignParams)
     existence: ExistenceParams = field(default_factory=ExistenceParams)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Association:
-    """What a pass did to the memory: changes, the ends of its tracks, and the pass offset that was found."""
+    """What a pass did to the memory: changes, the ends of its tracks, anchors, and the offsets that were found.
+
+    `offset` lays the pass on what is known and says nothing absolute; `correction` comes from the city's register and
+    is in the positions already. `links` belong to the next window of the same drive; `matched` are (track id, anchor
+    id) of the permanent landmarks.
+    """
 
     changes: tuple[CaseChange, ...]
     ends: tuple[TrackEnded, ...]
     offset: Offset
-
-
-def _compatible(landmark: Landmark, class_name: str, rules: Rules) -> float | None:
-    """Class cost of a pair, None when the two can never be one thing. Runs over identity, not class names."""
-    if landmark.class_name == class_name:
-        return 0.0
-    a, b = rules.catalogue.classes[landmark.class_name], rules.catalogue.classes.get(class_name)
-    if b is None:
-        return None
-    if rules.catalogue.identity_of(a.name) == rules.catalogue.identity_of(b.name):
-        # Two different problems of one thing (a damaged bin that overflows) are two cases.
-        return None if a.role == b.role == "problem" and a.kind != b.kind else 0.5
-    return 1.0 if a.kind is not None and a.kind == b.kind and a.role == b.role else None
-
-
-def _own_part(case: Case) -> Array:
-    """What a case's position (2, 2) does not owe to GNSS: the passes' own parts, as their mean has them."""
-    return sum((matrix2(p.cov_own_m2) for p in case.passes), np.zeros((2, 2))) / max(len(case.passes), 1) ** 2
-
-
-def _shares(case: Case) -> dict[str, tuple[float, Array]]:
-    """How much of each pass's GNSS error is in a case's position, with that error's covariance."""
-    return {p.pass_id: (1.0 / len(case.passes), matrix2(p.cov_common_m2)) for p in case.passes}
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Alignment:
-    """The pass offset with what its voters share: GNSS error that a case has like them is no error between them."""
-
-    offset: Offset
-    shares: Mapping[str, tuple[float, Array]]
-
-    def known_part(self, case: Case) -> Array:
-        """Covariance (2, 2) of a case's place against the aligned pass; all of it when the pass was not aligned."""
-        if not self.offset.inliers or not case.passes:
-            return matrix2(case.cov_m2)
-        total, mine = _own_part(case), _shares(case)
-        nothing = (0.0, np.zeros((2, 2)))
-        for name in sorted({*mine, *self.shares}):
-            here, there = mine.get(name, nothing), self.shares.get(name, nothing)
-            total = total + (here[0] - there[0]) ** 2 * (here[1] if name in mine else there[1])
-        return total
-
-
-def _align(
-    landmarks: Sequence[Landmark], cases: Sequence[Case], anchors: Sequence[Anchor], record: PassRecord, rules: Rules
-) -> _Alignment:
-    """The pass offset, voted for by every stable landmark that has a compatible known thing in reach.
-
-    Pairs are weighed by what is their own; GNSS error that the known things share moves them together, and is no reason
-    to trust a vote less.
-    """
-    gaps: list[Array] = []
-    covs: list[Array] = []
-    voters: list[Case | None] = []
-    known: list[tuple[str, float, float, Array, Array, Case | None]] = [
-        (c.class_name, c.lat_deg, c.lon_deg, _own_part(c), matrix2(c.cov_m2), c)
-        for c in cases
-        if all(p.pass_id != record.pass_id for p in c.passes)
-    ]
-    known += [(a.class_name, a.lat_deg, a.lon_deg, matrix2(a.cov_m2), matrix2(a.cov_m2), None) for a in anchors]
-    lats, lons = np.array([k[1] for k in known]), np.array([k[2] for k in known])
-    for landmark in landmarks if known else ():
-        frame = LocalFrame(landmark.lat_deg, landmark.lon_deg)
-        reach = (np.abs(lats - landmark.lat_deg) < _REACH_LAT_DEG) & (np.abs(lons - landmark.lon_deg) < _REACH_LON_DEG)
-        for index in np.flatnonzero(reach).tolist():
-            name, lat, lon, own, total, case = known[index]
-            if _compatible(landmark, name, rules) is None:
-                continue
-            gap = np.array(frame.to_enu(lat, lon))
-            if gap @ np.linalg.solve(landmark.cov_own_m2 + total + record.cov_common_m2, gap) < _VOTE_GATE:
-                gaps.append(gap)
-                covs.append(landmark.cov_own_m2 + own + _UNEVEN_M**2 * np.eye(2))
-                voters.append(case)
-    if not gaps:
-        return _Alignment(Offset(0.0, 0.0, record.cov_common_m2, 0), {})
-    offset = estimate_offset(np.array(gaps), np.array(covs), record.cov_common_m2)
-    rest = np.array(gaps) - (offset.east_m, offset.north_m)
-    fits = np.einsum("ni,nij,nj->n", rest, np.linalg.inv(np.array(covs)), rest) < 9.21
-    sums: dict[str, tuple[float, Array]] = {}
-    for case in (c for c, good in zip(voters, fits, strict=True) if good and c is not None):
-        for name, (share, common) in _shares(case).items():
-            sums[name] = sums.get(name, (0.0, common))[0] + share / int(fits.sum()), common
-    return _Alignment(offset, sums)
-
-
-def _costs(
-    landmarks: Sequence[Landmark],
-    cases: Sequence[Case],
-    alignment: _Alignment,
-    record: PassRecord,
-    rules: Rules,
-    params: AssociateParams,
-) -> Array:
-    """Pair costs (L, C): squared Mahalanobis distance + ln of its determinant + class; forbidden pairs are 1e6."""
-    cost = np.full((len(landmarks), len(cases)), _FORBIDDEN)
-    offset = alignment.offset
-    parts = [alignment.known_part(c) for c in cases]
-    lats, lons = np.array([c.lat_deg for c in cases]), np.array([c.lon_deg for c in cases])
-    for i, landmark in enumerate(landmarks if cases else ()):
-        if landmark.verdict is Verdict.MOVING:
-            continue
-        frame = LocalFrame(landmark.lat_deg, landmark.lon_deg)
-        reach = (np.abs(lats - landmark.lat_deg) < _REACH_LAT_DEG) & (np.abs(lons - landmark.lon_deg) < _REACH_LON_DEG)
-        for j in np.flatnonzero(reach).tolist():
-            class_cost = _compatible(landmark, cases[j].class_name, rules)
-            if class_cost is None:
-                continue
-            mine = next((p for p in cases[j].passes if p.pass_id == record.pass_id), None)
-            if mine is None:
-                gap = np.array(frame.to_enu(cases[j].lat_deg, cases[j].lon_deg)) - (offset.east_m, offset.north_m)
-                total = landmark.cov_own_m2 + parts[j] + offset.cov_m2 + 0.01 * np.eye(2)
-            else:
-                # The case was touched by this very pass: both places share all of its GNSS error.
-                gap = np.array(frame.to_enu(mine.lat_deg, mine.lon_deg))
-                total = landmark.cov_own_m2 + matrix2(mine.cov_own_m2) + 0.01 * np.eye(2)
-            distance = float(gap @ np.linalg.solve(total, gap))
-            if distance < params.gate:
-                spread = math.log(max(float(np.linalg.det(total)), 1e-9) / 1e-2)
-                cost[i, j] = distance + spread + params.class_penalty * class_cost
-    return cost
-
-
-def _assign(cost: Array, params: AssociateParams) -> tuple[dict[int, int], dict[int, list[int]]]:
-    """Landmark -> case; and for landmarks whose choice is too close to call, the other cases it may as well be."""
-    if not cost.size:
-        return {}, {}
-    birth = params.birth_cost + 8.0
-    padded = np.concatenate([np.minimum(cost, _FORBIDDEN), np.full((len(cost), len(cost)), birth)], axis=1)
-    rows, columns = linear_sum_assignment(padded)
-    pairs = {
-        int(r): int(c) for r, c in zip(rows, columns, strict=True) if c < cost.shape[1] and cost[r, c] < _FORBIDDEN
-    }
-    taken = set(pairs.values())
-    ties: dict[int, list[int]] = {}
-    for row, column in pairs.items():
-        close = np.flatnonzero(cost[row] < cost[row, column] + 2 * params.near_tie)
-        rivals = [int(c) for c in close if int(c) not in taken]
-        if rivals:
-            ties[row] = rivals
-    return pairs, ties
+    correction: Offset
+    anchors: AnchorUpdate
+    links: Links
+    matched: tuple[tuple[int, str], ...] = ()
 
 
 def _ended(landmark: Landmark, end: TrackEnd, reason: str, case_id: str | None = None) -> TrackEnded:
@@ -211,17 +76,192 @@ def _ended(landmark: Landmark, end: TrackEnd, reason: str, case_id: str | None =
     )
 
 
-_Place = TypeVar("_Place", Case, Anchor)
+class _Pass:
+    """One window against the memory: alignment, assignment, and what follows for each landmark and each known thing."""
 
+    def __init__(
+        self,
+        known: Sequence[Case],
+        anchors: Sequence[Anchor],
+        record: PassRecord,
+        rules: Rules,
+        params: AssociateParams,
+        links: Links,
+        box: tuple[float, float, float, float],
+    ) -> None:
+        self._record, self._rules, self._params = record, rules, params
+        taken = [*(c.id for c in known), *(a.id for a in anchors)]
+        self._work = Casework(rules, record, params.existence, params.same_approach_s, taken)
+        self._frame = LocalFrame((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
+        self._cases = [c for c in within(known, box) if self._work.may_return(c)]
+        register, self._learned = permanent.split(within(anchors, box), rules.catalogue)
+        middle = (self._frame.lat0_deg, self._frame.lon0_deg)
+        register += permanent.register_anchors(rules.atlas, middle, _REGISTER_M)
+        self._landmarks = sorted(record.landmarks, key=lambda m: (m.first_stamp_ns, m.camera, m.track_id))
+        around = Surroundings(self._cases, self._learned, register)
+        self._laid = lay(around, self._landmarks, record, rules, self._frame, links, params.align, params.assign)
+        self._known = self._of(self._cases)
+        self._steady = self._of(self._learned)
+        self._cost = self._pairing(self._known).costs(self._laid.relative, params.assign)
+        self._anchor_cost = self._anchor_costs()
+        self._to_cases = assign(self._cost, params.assign)
+        self._to_anchors = assign(self._anchor_cost, params.assign)
 
-def _near(things: Sequence[_Place], record: PassRecord) -> list[_Place]:
-    """Those that lie within some 200 m of what the window saw: the rest cannot match and is not looked at."""
-    spots = [(m.lat_deg, m.lon_deg) for m in (*record.landmarks, *record.live)]
-    spots += [(v.pose.lat_deg, v.pose.lon_deg) for v in record.views]
-    if not spots:
-        return []
-    low, high = np.min(spots, axis=0) - _NEIGHBOURHOOD_DEG, np.max(spots, axis=0) + _NEIGHBOURHOOD_DEG
-    return [t for t in things if low[0] <= t.lat_deg <= high[0] and low[1] <= t.lon_deg <= high[1]]
+    def _of(self, things: Sequence[Thing]) -> Known:
+        return Known.of(things, self._record.pass_id, self._frame, self._params.assign.seen)
+
+    def _pairing(self, known: Known, *, live: bool = False) -> Pairing:
+        sights = self._laid.live if live else self._laid.sights
+        return Pairing.of(sights, known, self._rules.catalogue, self._params.assign)
+
+    def _anchor_costs(self) -> Array:
+        """Costs (L, A) of landmarks that may be permanent against learned anchors of their own class."""
+        pairing = self._pairing(self._steady)
+        seen = np.array([m.class_name for m in self._landmarks], dtype=object)
+        known = np.array([a.class_name for a in self._learned], dtype=object)
+        same = seen[:, None] == known[None, :]
+        alike = replace(pairing, kind=np.where(same, pairing.kind, UNLIKE))
+        return alike.costs(self._laid.relative, self._params.assign)
+
+    def result(self, cameras: Mapping[str, CameraModel]) -> Association:
+        """Decide everything, in a fixed order."""
+        changes: list[CaseChange] = []
+        ends: list[TrackEnded] = []
+        healthy: set[int] = set()
+        kept: dict[str, Anchor] = {}
+        matched: list[tuple[int, str]] = []
+        for index, mark in enumerate(self._laid.marks):
+            position = self._laid.positions[index]
+            finding = self._rules.judge(mark, matrix2(position.cov_common_m2) + matrix2(position.cov_site_m2))
+            look = Look(mark, finding, position)
+            anchor = self._remember(index, look)
+            if anchor is not None:
+                kept[anchor.id] = anchor
+                matched.append((mark.track_id, anchor.id))
+            if self._is_healthy(index):
+                healthy.add(self._to_cases.pairs[index])
+            change, end = self._decide(index, look)
+            changes += [] if change is None else [change]
+            ends.append(end)
+        missed, faded, gone = self._misses(healthy, cameras)
+        update = AnchorUpdate(
+            self._record.end_stamp_ns, self._record.pass_id, tuple([*kept.values(), *faded]), tuple(gone)
+        )
+        laid = self._laid
+        return Association(
+            tuple(changes + missed), tuple(ends), Offset.of(laid.relative), Offset.of(laid.register), update,
+            laid.links, tuple(matched),
+        )  # fmt: skip
+
+    def _is_healthy(self, index: int) -> bool:
+        """Is this landmark the healthy state of the case it is matched with, and no neighbour that is known itself?"""
+        if index not in self._to_cases.pairs:
+            return False
+        column = self._to_cases.pairs[index]
+        shape = self._rules.catalogue.classes[self._cases[column].class_name]
+        if self._landmarks[index].class_name != shape.healthy:
+            return False
+        if index not in self._to_anchors.pairs:
+            return True
+        other = self._to_anchors.pairs[index]
+        gap = self._steady.place_m[other] - self._known.place_m[column]
+        apart = float(squares(gap, self._steady.own_m2[other] + self._known.own_m2[column]))
+        return apart < _APART or self._cost[index, column] < self._anchor_cost[index, other]
+
+    def _remember(self, index: int, look: Look) -> Anchor | None:
+        """The permanent landmark that this one is, or becomes."""
+        m = look.landmark
+        if not permanent.may_anchor(m.class_name, self._rules.catalogue) or look.finding.end is TrackEnd.SUPPRESSED:
+            return None
+        if index in self._to_anchors.pairs:
+            return permanent.see(self._learned[self._to_anchors.pairs[index]], look, self._work)
+        if (self._anchor_cost[index] < FORBIDDEN).any():
+            return None  # a second sight of one that is taken, or too close to call
+        return permanent.learn(look, self._work)
+
+    def _decide(self, index: int, look: Look) -> tuple[CaseChange | None, TrackEnded]:
+        m, finding = look.landmark, look.finding
+        if index in self._to_cases.doubtful and finding.decision is not Decision.REFUSE:
+            return None, _ended(m, TrackEnd.CANDIDATE, "too close to call which known thing it is, if any: deferred")
+        if self._is_healthy(index):
+            case = self._cases[self._to_cases.pairs[index]]
+            reason = f"healthy {m.class_name} at the place of {case.id}"
+            return None, _ended(m, TrackEnd.ANCHOR, reason, case.id)
+        if index in self._to_cases.pairs and not self._beside(index):
+            case = self._cases[self._to_cases.pairs[index]]
+            judged = replace(look, finding=self._work.judged(case, look))
+            change, end, reason = self._work.revisit(case, judged)
+            return change, _ended(m, end, reason, case.id)
+        if finding.decision is Decision.REFUSE:
+            return None, _ended(m, finding.end, finding.reason)
+        if m.coarse:
+            return None, _ended(m, TrackEnd.EXPIRED, "coarse position: may update a case, never opens one")
+        change, end, reason = self._work.birth(look)
+        return change, _ended(m, end, reason, None if change is None else change.case_id)
+
+    def _beside(self, index: int) -> bool:
+        """Is it the healthy neighbour of the case it was matched with?"""
+        shape = self._rules.catalogue.classes[self._cases[self._to_cases.pairs[index]].class_name]
+        return self._landmarks[index].class_name == shape.healthy
+
+    def _misses(
+        self, healthy: set[int], cameras: Mapping[str, CameraModel]
+    ) -> tuple[list[CaseChange], list[Anchor], list[str]]:
+        """Looks that did not find a known thing: existence falls only when the place was clearly seen."""
+        if not self._record.looked:
+            return [], [], []
+        spared = set(self._to_cases.spared)
+        spared |= {c for i, c in self._to_cases.pairs.items() if c not in healthy and not self._beside(i)}
+        going_on = self._pairing(self._known, live=True).costs(self._laid.relative, self._params.assign)
+        spared |= set(np.flatnonzero((going_on < FORBIDDEN).any(axis=0)).tolist())
+        asked = [
+            k
+            for k, c in enumerate(self._cases)
+            if k not in spared and c.state in ACTIVE_STATES | {CaseState.CANDIDATE} and not self._work.same_approach(c)
+        ]
+        held = set(self._to_anchors.pairs.values()) | self._to_anchors.spared
+        stands = [k for k, a in enumerate(self._learned) if k not in held and not self._work.same_approach(a)]
+        field = ViewField.of(self._record.views, self._frame, self._params.existence)
+        changes: list[CaseChange] = []
+        for k, chance, stamp_ns in self._chances(self._known, asked, field, cameras):
+            if k in healthy:
+                chance = max(chance, self._params.existence.most_pass_pd)
+                stamp_ns = stamp_ns or self._record.end_stamp_ns
+            if chance > 0.0:
+                change = self._work.miss(self._cases[k], chance, stamp_ns, seen_healthy=k in healthy)
+                changes += [] if change is None else [change]
+        faded: list[Anchor] = []
+        gone: list[str] = []
+        for k, chance, _ in self._chances(self._steady, stands, field, cameras):
+            if chance > 0.0:
+                after = permanent.miss(self._learned[k], chance, self._record, self._work, self._params.existence)
+                if after is None:
+                    gone.append(self._learned[k].id)
+                else:
+                    faded.append(after)
+        return changes, faded, gone
+
+    def _chances(
+        self, known: Known, asked: list[int], field: ViewField, cameras: Mapping[str, CameraModel]
+    ) -> list[tuple[int, float, int]]:
+        """Index, chance of detection and last clear stamp of the things asked for."""
+        if not asked:
+            return []
+        chosen = np.array(asked, dtype=np.intp)
+        time_s = field.nearest_s(known.place_m)
+        places, covs = self._laid.raw_places(known, time_s)
+        shapes = [self._rules.catalogue.classes[known.things[k].class_name] for k in asked]
+        chance, stamp = clear_looks(
+            places[chosen], covs[chosen], shapes, field, cameras, self._params.existence, self._obstacles()
+        )
+        return [(k, float(c), int(s)) for k, c, s in zip(asked, chance, stamp, strict=True)]
+
+    def _obstacles(self) -> Obstacles:
+        """What this pass found standing, in its own coordinates."""
+        still = [m for m in self._record.landmarks if m.verdict is not Verdict.MOVING and not m.coarse]
+        lats, lons = np.array([m.lat_deg for m in still]), np.array([m.lon_deg for m in still])
+        places = np.column_stack(self._frame.to_enu(lats, lons)) if still else np.zeros((0, 2))
+        return Obstacles.of(places, [m.heading_deg for m in still], [m.extent_m for m in still])
 
 
 def associate(
@@ -231,84 +271,15 @@ def associate(
     rules: Rules,
     cameras: Mapping[str, CameraModel],
     params: AssociateParams,
+    before: Links | None = None,
 ) -> Association:
-    """Match a pass with the memory. Returns the changes in a fixed order, and one ledger end per landmark."""
-    landmarks = sorted(record.landmarks, key=lambda m: (m.first_stamp_ns, m.camera, m.track_id))
-    near = _near(known, record)
-    matchable = sorted((c for c in near if c.state not in (CaseState.WITHDRAWN, CaseState.MERGED)), key=lambda c: c.id)
-    work = Casework(rules, record, params.existence, params.same_approach_s, [c.id for c in known])
-    matchable = [c for c in matchable if work.may_return(c)]
-    stable = [m for m in landmarks if not m.coarse and m.verdict is Verdict.STATIC]
-    alignment = _align(stable, matchable, _near(anchors, record), record, rules)
-    offset = alignment.offset
-    cost = _costs(landmarks, matchable, alignment, record, rules, params)
-    pairs, ties = _assign(cost, params)
-    changes: list[CaseChange] = []
-    ends: list[TrackEnded] = []
-    healthy: set[str] = set()
-    for index, landmark in enumerate(landmarks):
-        finding = rules.judge(landmark, record.cov_common_m2)
-        look = Look(landmark, finding, offset)
-        if index in pairs and index in ties:
-            case = matchable[pairs[index]]
-            ends.append(_ended(landmark, TrackEnd.CANDIDATE, f"too close to call, {case.id} or another: deferred"))
-        elif index in pairs:
-            case = matchable[pairs[index]]
-            shape = rules.catalogue.classes[case.class_name]
-            if landmark.class_name == shape.healthy:
-                healthy.add(case.id)
-                ends.append(
-                    _ended(
-                        landmark, TrackEnd.ANCHOR, f"healthy {landmark.class_name} at the place of {case.id}", case.id
-                    )
-                )
-                continue
-            change, end, reason = work.revisit(case, replace(look, finding=work.judged(case, look)))
-            if change is not None:
-                changes.append(change)
-            ends.append(_ended(landmark, end, reason, case.id))
-        elif finding.decision is Decision.REFUSE:
-            ends.append(_ended(landmark, finding.end, finding.reason))
-        elif landmark.coarse:
-            ends.append(_ended(landmark, TrackEnd.EXPIRED, "coarse position: may update a case, never opens one"))
-        else:
-            change, end, reason = work.birth(look)
-            if change is not None:
-                changes.append(change)
-            ends.append(_ended(landmark, end, reason, None if change is None else change.case_id))
-    touched = {matchable[c].id for c in pairs.values()} - healthy
-    touched |= {matchable[c].id for rivals in ties.values() for c in rivals}
-    going_on = _costs(record.live, matchable, alignment, record, rules, params) < _FORBIDDEN
-    touched |= {matchable[int(c)].id for c in np.flatnonzero(going_on.any(axis=0))}
-    changes += _misses([c for c in matchable if c.id not in touched], healthy, record, alignment, work, cameras, params)
-    return Association(tuple(changes), tuple(ends), offset)
+    """Match a pass with the memory. Returns the changes in a fixed order, and one ledger end per landmark.
 
-
-def _misses(
-    cases: Sequence[Case],
-    healthy: set[str],
-    record: PassRecord,
-    alignment: _Alignment,
-    work: Casework,
-    cameras: Mapping[str, CameraModel],
-    params: AssociateParams,
-) -> list[CaseChange]:
-    """Looks that did not find a known thing: existence falls only when the place was clearly seen, once an approach."""
-    changes: list[CaseChange] = []
-    field, offset = ViewField.of(record.views), alignment.offset
-    for case in cases:
-        if case.state not in ACTIVE_STATES | {CaseState.CANDIDATE} or work.same_approach(case):
-            continue
-        shape = work.rules.catalogue.classes[case.class_name]
-        # The case's place in this pass's own coordinates: without the pass's GNSS offset.
-        frame = LocalFrame(case.lat_deg, case.lon_deg)
-        place = frame.to_geo(-offset.east_m, -offset.north_m)
-        cov = alignment.known_part(case) + offset.cov_m2
-        chance, stamp_ns = clear_look(place, cov, shape, field, cameras, params.existence)
-        if case.id in healthy:
-            chance, stamp_ns = max(chance, params.existence.most_pass_pd), stamp_ns or record.end_stamp_ns
-        if chance > 0.0:
-            change = work.miss(case, chance, stamp_ns, seen_healthy=case.id in healthy)
-            if change is not None:
-                changes.append(change)
-    return changes
+    `before` is what the window before, of the same drive, handed on.
+    """
+    box = bounds(record)
+    if box is None:
+        nothing = Offset(0.0, 0.0, record.cov_common_m2, 0)
+        update = AnchorUpdate(record.end_stamp_ns, record.pass_id)
+        return Association((), (), nothing, nothing, update, before or Links())
+    return _Pass(known, anchors, record, rules, params, before or Links(), box).result(cameras)

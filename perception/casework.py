@@ -11,11 +11,12 @@ import numpy as np
 from gnss.geodesy import distance_m
 from perception.catalogue import CaseKind
 from perception.existence import ExistenceParams, after_hit, after_miss, survived
-from perception.fuse import Offset, fuse
+from perception.fuse import aligned, fuse
 from perception.rules import Decision, Finding, Rules
 from perception.serial import triple
 from perception.types import (
     ACTIVE_STATES,
+    Anchor,
     Case,
     CaseChange,
     CaseState,
@@ -34,17 +35,40 @@ MOST_EVIDENCE = 6
 MOST_PASSES = 32
 """A case keeps its first pass and the newest ones: more would cost time and say no more."""
 
+MOST_LOOKS = 4
+"""The remembered appearance follows the light of the last few passes."""
+
 AWAY_M = 50.0
 """The next look needs the car to have been farther away than this in between."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Look:
-    """One landmark of this pass with its judgement and the pass offset."""
+    """One landmark of this pass with its judgement, and where this pass puts it among what is known."""
 
     landmark: Landmark
     finding: Finding
-    offset: Offset
+    position: PassPosition
+
+
+def with_pass(passes: tuple[PassPosition, ...], look: Look) -> tuple[PassPosition, ...]:
+    """The passes with this look in the place of an earlier one of the same pass; a coarse one says nothing new."""
+    others = tuple(p for p in passes if p.pass_id != look.position.pass_id)
+    if look.landmark.coarse and passes:
+        return passes
+    others += (look.position,)
+    return others if len(others) <= MOST_PASSES else others[:1] + others[1 - MOST_PASSES :]
+
+
+def mean_look(before: tuple[float, ...], look: Look, passes: int) -> tuple[float, ...]:
+    """Mean appearance over up to some passes; what was there without one, or of another size."""
+    seen = look.landmark.appearance
+    if seen is None:
+        return before
+    if len(before) != len(seen):
+        return tuple(round(float(v), 4) for v in seen)
+    keep = min(passes, MOST_LOOKS) / (min(passes, MOST_LOOKS) + 1)
+    return tuple(round(keep * old + (1.0 - keep) * float(new), 4) for old, new in zip(before, seen, strict=True))
 
 
 def case_id(vehicle: str, first_look: str, camera: str, class_name: str, nth: int) -> str:
@@ -65,8 +89,8 @@ class Casework:
         self._same_approach_s = same_approach_s
         self._taken = set(taken)
 
-    def same_approach(self, case: Case) -> bool:
-        """Was the case last seen or clearly looked at in this approach? Then this is no second look."""
+    def same_approach(self, case: Case | Anchor) -> bool:
+        """Was the thing last seen or clearly looked at in this approach? Then this is no second look."""
         if any(p.pass_id == self._record.pass_id for p in case.passes):
             return True
         stamps = [s for s in (case.last_seen_utc_ns, case.last_clear_look_utc_ns) if s is not None]
@@ -83,43 +107,35 @@ class Casework:
 
     def may_return(self, case: Case) -> bool:
         """Can a resolved case still be the same thing? A gone vehicle is gone: the next one there is another."""
-        if case.state is not CaseState.RESOLVED:
+        if case.state is CaseState.MERGED:
+            return False
+        if case.state not in (CaseState.RESOLVED, CaseState.WITHDRAWN) or self._counted(case):
             return True
+        if case.state is CaseState.WITHDRAWN:
+            return False
         shape = self.rules.catalogue.classes[case.class_name]
         return shape.identity != "transient"
 
-    def _position(self, look: Look) -> PassPosition:
-        m = look.landmark
-        return PassPosition(
-            self._record.pass_id, m.last_utc_ns, m.lat_deg, m.lon_deg, triple(m.cov_own_m2),
-            triple(self._record.cov_common_m2), look.offset.east_m, look.offset.north_m,
-        )  # fmt: skip
-
-    def _with_pass(self, case: Case, look: Look) -> tuple[PassPosition, ...]:
-        """The case's passes with this look in the place of an earlier one of the same pass."""
-        passes = tuple(p for p in case.passes if p.pass_id != self._record.pass_id)
-        if look.landmark.coarse and passes:
-            return case.passes
-        passes += (self._position(look),)
-        return passes if len(passes) <= MOST_PASSES else passes[:1] + passes[1 - MOST_PASSES :]
+    def _counted(self, case: Case) -> bool:
+        """Has this very pass been taken into the case before?"""
+        return any(p.pass_id == self._record.pass_id for p in case.passes)
 
     def judged(self, case: Case, look: Look) -> Finding:
         """The rules' word on a known thing: where all its passes together put it, not where this pass does."""
-        fused = fuse(self._with_pass(case, look))
+        fused = fuse(with_pass(case.passes, look))
         there = replace(look.landmark, lat_deg=fused.lat_deg, lon_deg=fused.lon_deg, cov_own_m2=fused.cov_m2)
         return self.rules.judge(there, np.zeros((2, 2)))
 
     def _placed(self, case: Case, passes: tuple[PassPosition, ...]) -> Case:
-        fused = fuse(passes)
-        budget = (("gnss_m", fused.gnss_sigma_m), ("own_m", fused.own_sigma_m))
+        fused, among = fuse(passes), aligned(passes)
+        budget = [("gnss_m", fused.gnss_sigma_m), ("own_m", fused.own_sigma_m)]
+        if any(any(p.cov_site_m2) for p in passes):
+            budget.append(("site_m", fused.site_sigma_m))
         return replace(
-            case,
-            lat_deg=fused.lat_deg,
-            lon_deg=fused.lon_deg,
-            cov_m2=triple(fused.cov_m2),
-            error_budget=budget,
-            passes=passes,
-        )
+            case, lat_deg=fused.lat_deg, lon_deg=fused.lon_deg, cov_m2=triple(fused.cov_m2),
+            error_budget=tuple(budget), passes=passes,
+            map_lat_deg=among[0], map_lon_deg=among[1], map_cov_m2=triple(among[2]),
+        )  # fmt: skip
 
     def _change(
         self,
@@ -136,7 +152,8 @@ class Casework:
         utc_ns = case.last_seen_utc_ns if kind is not ChangeKind.RESOLVED else case.last_clear_look_utc_ns
         return CaseChange(case.id, base, kind, case, stamp_ns, utc_ns, self._record.pass_id, reason, pictures)
 
-    def _new_id(self, m: Landmark) -> str:
+    def new_id(self, m: Landmark) -> str:
+        """An id that nothing known has, derived from the first look."""
         look = (
             str(m.first_utc_ns // 1_000_000)
             if m.first_utc_ns is not None
@@ -165,13 +182,14 @@ class Casework:
         opens = finding.decision is Decision.ACCEPT and m.existence >= self._params.open_at
         code = self._code(row, finding.component)
         case = Case(
-            self._new_id(m), 0, row.name, row.matter_kind, code, m.class_name,
+            self.new_id(m), 0, row.name, row.matter_kind, code, m.class_name,
             CaseState.OPEN if opens else CaseState.CANDIDATE,
             m.existence, m.confidence, m.lat_deg, m.lon_deg, (0.0, 0.0, 0.0), (), (), self._record.vehicle,
             m.first_utc_ns, m.last_utc_ns, m.first_utc_ns, m.last_utc_ns, finding.reason, finding.zone, finding.grid,
             finding.component, "lead", m.heading_deg, m.extent_m, m.pictures, dwell_s=finding.dwell_s,
+            appearance=mean_look((), look, 0),
         )  # fmt: skip
-        case = self._placed(case, (self._position(look),))
+        case = self._placed(case, (look.position,))
         reason = finding.reason
         if finding.decision is Decision.ACCEPT and not opens:
             reason += f"; existence {m.existence:.2f} below {self._params.open_at:.2f}"
@@ -184,10 +202,12 @@ class Casework:
         m, finding = look.landmark, look.finding
         if case.state is CaseState.REJECTED:
             return None, TrackEnd.SUPPRESSED, f"the platform rejected {case.id}"
+        if case.state in (CaseState.RESOLVED, CaseState.WITHDRAWN) and self._counted(case):
+            return None, TrackEnd.MERGED, f"this pass was counted before {case.id} was found gone"
         if finding.decision is Decision.REFUSE:
             return None, finding.end, finding.reason
         again = self.same_approach(case)
-        passes = self._with_pass(case, look)
+        passes = with_pass(case.passes, look)
         shape = self.rules.catalogue.classes[case.class_name]
         elapsed_s = (
             0.0
@@ -207,6 +227,7 @@ class Casework:
             case, state=state, existence=existence, confidence=max(case.confidence, m.confidence), clear_misses=0,
             evidence=case.evidence + fresh, zone=finding.zone or case.zone,
             component=component, code=self._code(self.rules.catalogue.kinds[case.kind], component),
+            appearance=case.appearance if again else mean_look(case.appearance, look, len(case.passes)),
             last_seen_utc_ns=_latest(case.last_seen_utc_ns, m.last_utc_ns),
             last_clear_look_utc_ns=_latest(case.last_clear_look_utc_ns, m.last_utc_ns),
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""One position from several passes, and the offset of a pass against what is known.
+"""One position from several passes: the absolute one for people, and the aligned one that later passes are matched by.
 
 GNSS error is common to a pass and decays as a Gauss-Markov process between windows, so passes a minute apart are nearly
 one measurement and passes a day apart are two (geolocation.md, 5 and 8G). The split of every covariance is kept.
@@ -12,9 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gnss.geodesy import LocalFrame
+from gnss.geodesy import radii_m
 from gnss.types import Array
-from perception.serial import matrix2
 from perception.types import PassPosition
 
 GNSS_TAU_S = 60.0
@@ -22,22 +21,64 @@ GNSS_TAU_S = 60.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fused:
-    """Fused position with its total covariance (2, 2) m2, and the 1-sigma share of the two parts (metres)."""
+    """Fused position with its total covariance (2, 2) m2, and the 1-sigma share of its parts (metres).
+
+    `site_sigma_m` is the share of the register that corrected the passes; more passes do not lower it.
+    """
 
     lat_deg: float
     lon_deg: float
     cov_m2: Array
     gnss_sigma_m: float
     own_sigma_m: float
+    site_sigma_m: float
 
 
-def _alike(a: PassPosition, b: PassPosition) -> float:
-    """Correlation of the GNSS errors of two windows."""
-    if a.pass_id == b.pass_id:
-        return 1.0
-    if a.utc_ns is None or b.utc_ns is None:
-        return 1.0
-    return math.exp(-abs(a.utc_ns - b.utc_ns) * 1e-9 / GNSS_TAU_S)
+def _alike(passes: Sequence[PassPosition]) -> Array:
+    """Correlation (n, n) of the GNSS errors of windows; 1 where nothing tells them apart in time."""
+    if any(p.utc_ns is None for p in passes):
+        return np.ones((len(passes), len(passes)))
+    first = passes[0].utc_ns or 0
+    times = np.array([((p.utc_ns or 0) - first) * 1e-9 for p in passes])
+    result: Array = np.exp(-np.abs(times[:, None] - times[None, :]) / GNSS_TAU_S)
+    names = [p.pass_id for p in passes]
+    if len(set(names)) < len(names):
+        result[np.array([[a == b for b in names] for a in names])] = 1.0
+    return result
+
+
+def _roots(covs: Array) -> Array:
+    """Lower Cholesky factors (n, 2, 2) of covariances (n, 3) = (ee, en, nn), in closed form."""
+    roots = np.zeros((len(covs), 2, 2))
+    roots[:, 0, 0] = np.sqrt(covs[:, 0] + 1e-9)
+    roots[:, 1, 0] = covs[:, 1] / roots[:, 0, 0]
+    roots[:, 1, 1] = np.sqrt(np.maximum(covs[:, 2] + 1e-9 - roots[:, 1, 0] ** 2, 1e-9))
+    return roots
+
+
+def _shared(covs: Array, alike: Array) -> Array:
+    """Covariance (2n, 2n) of errors (n, 3) with correlations (n, n) between each other."""
+    roots = _roots(covs)
+    blocks = (roots[:, None] @ roots[None].swapaxes(-1, -2)) * alike[:, :, None, None]
+    result: Array = blocks.swapaxes(1, 2).reshape(2 * len(covs), 2 * len(covs))
+    return result
+
+
+def _offsets_m(passes: Sequence[PassPosition]) -> Array:
+    """Places (n, 2) east/north of the first pass's; the flat formula is exact to a millimetre over such gaps."""
+    north_m, east_m = radii_m(passes[0].lat_deg)
+    east_m *= math.cos(math.radians(passes[0].lat_deg))
+    table = np.array([(p.lon_deg - passes[0].lon_deg, p.lat_deg - passes[0].lat_deg) for p in passes])
+    result: Array = np.radians(table) * (east_m, north_m)
+    return result
+
+
+def _moved(passes: Sequence[PassPosition], mean_m: Array) -> tuple[float, float]:
+    """Latitude and longitude of a place given in metres of the first pass's."""
+    north_m, east_m = radii_m(passes[0].lat_deg)
+    east_m *= math.cos(math.radians(passes[0].lat_deg))
+    lat = passes[0].lat_deg + math.degrees(float(mean_m[1]) / north_m)
+    return lat, passes[0].lon_deg + math.degrees(float(mean_m[0]) / east_m)
 
 
 def fuse(passes: Sequence[PassPosition]) -> Fused:
@@ -48,66 +89,34 @@ def fuse(passes: Sequence[PassPosition]) -> Fused:
     """
     if not passes:
         raise ValueError("a position needs at least one pass")
-    frame = LocalFrame(passes[0].lat_deg, passes[0].lon_deg)
     count = len(passes)
-    places = np.array([frame.to_enu(p.lat_deg, p.lon_deg) for p in passes])
-    own = np.zeros((2 * count, 2 * count))
-    root = np.zeros((2 * count, 2 * count))
-    for i, a in enumerate(passes):
-        block = slice(2 * i, 2 * i + 2)
-        own[block, block] = matrix2(a.cov_own_m2)
-        root[block, block] = np.linalg.cholesky(matrix2(a.cov_common_m2) + 1e-9 * np.eye(2))
-    alike = np.array([[_alike(a, b) for b in passes] for a in passes])
-    common = root @ np.kron(alike, np.eye(2)) @ root.T
-    total = own + common + 1e-8 * np.eye(2 * count)
-    design = np.tile(np.eye(2), (count, 1))
-    weights = np.linalg.solve(total, design)
-    cov = np.linalg.inv(design.T @ weights)
-    gain = cov @ weights.T
-    mean = gain @ places.ravel()
-    lat, lon = frame.to_geo(float(mean[0]), float(mean[1]))
-    shares = [math.sqrt(max(float(np.trace(gain @ part @ gain.T)) / 2, 0.0)) for part in (common, own)]
-    return Fused(lat, lon, cov, shares[0], shares[1])
+    own = _shared(np.array([p.cov_own_m2 for p in passes]), np.eye(count))
+    common = _shared(np.array([p.cov_common_m2 for p in passes]), _alike(passes))
+    site = _shared(np.array([p.cov_site_m2 for p in passes]), np.ones((count, count)))
+    total = own + common + site + 1e-8 * np.eye(2 * count)
+    information = np.linalg.inv(total).reshape(count, 2, 2 * count).sum(axis=0)
+    cov = np.linalg.inv(information.reshape(2, count, 2).sum(axis=1))
+    gain = cov @ information
+    lat, lon = _moved(passes, gain @ _offsets_m(passes).ravel())
+    shares = [math.sqrt(max(float(((gain @ part) * gain).sum()) / 2, 0.0)) for part in (common, own, site)]
+    return Fused(lat, lon, cov, *shares)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Offset:
-    """GNSS offset to add to a pass's positions (metres east/north) with its covariance, and how many objects voted."""
+def aligned(passes: Sequence[PassPosition]) -> tuple[float, float, Array]:
+    """Latitude, longitude and covariance (2, 2) m2 of a thing among its neighbours: mean of the aligned positions.
 
-    east_m: float
-    north_m: float
-    cov_m2: Array
-    inliers: int
-
-
-def estimate_offset(gaps: Array, covs: Array, prior_m2: Array, least_inliers: int = 3) -> Offset:
-    """Robust offset of a pass from compatible pairs.
-
-    `gaps` (N, 2) are known minus seen positions, `covs` (N, 2, 2) what each pair does not share, `prior_m2` (2, 2) the
-    pass-common GNSS covariance. Every pair votes; the best hypothesis is refined by reweighting. With fewer than
-    `least_inliers` agreeing, or a rival with nearly as many, the offset stays 0 with the whole prior (never forced).
+    Every pass is shifted by its offset; what remains is the thing's own, independent between passes.
+    Raises ValueError when there is no pass.
     """
-    nothing = Offset(0.0, 0.0, prior_m2, 0)
-    if len(gaps) < least_inliers:
-        return nothing
-    prior_information = np.linalg.inv(prior_m2)
-    information = np.linalg.inv(covs)
-
-    def distances(offset: Array) -> Array:
-        rest = gaps - offset
-        squared: Array = np.einsum("ni,nij,nj->n", rest, information, rest)
-        return squared
-
-    scores = np.array([np.exp(-0.5 * distances(g)).sum() - 0.5 * float(g @ prior_information @ g) for g in gaps])
-    best = int(np.argmax(scores))
-    apart = np.hypot(*(gaps - gaps[best]).T) > 3.0 * math.sqrt(float(np.trace(covs[best])))
-    rival = scores[apart].max() if apart.any() else -math.inf
-    offset = gaps[best]
-    for _ in range(10):
-        weight = 1.0 / (1.0 + distances(offset) / 4.0) ** 2
-        hessian = prior_information + np.einsum("n,nij->ij", weight, information)
-        offset = np.linalg.solve(hessian, np.einsum("n,nij,nj->i", weight, information, gaps))
-    inliers = int((distances(offset) < 9.21).sum())
-    if inliers < least_inliers or scores[best] - rival < math.log(10.0):
-        return nothing
-    return Offset(float(offset[0]), float(offset[1]), np.linalg.inv(hessian), inliers)
+    if not passes:
+        raise ValueError("a position needs at least one pass")
+    places = _offsets_m(passes) + [(p.offset_e_m, p.offset_n_m) for p in passes]
+    covs = np.array([p.cov_aligned_m2 if any(p.cov_aligned_m2) else p.cov_own_m2 for p in passes])
+    covs += np.array([1e-4, 0.0, 1e-4])
+    det = covs[:, 0] * covs[:, 2] - covs[:, 1] ** 2
+    ee, en, nn = (covs[:, 2] / det).sum(), (-covs[:, 1] / det).sum(), (covs[:, 0] / det).sum()
+    cov = np.array([[nn, -en], [-en, ee]]) / (ee * nn - en**2)
+    pull_e = ((covs[:, 2] * places[:, 0] - covs[:, 1] * places[:, 1]) / det).sum()
+    pull_n = ((covs[:, 0] * places[:, 1] - covs[:, 1] * places[:, 0]) / det).sum()
+    lat, lon = _moved(passes, cov @ np.array([pull_e, pull_n]))
+    return lat, lon, cov

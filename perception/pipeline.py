@@ -14,6 +14,7 @@ from perception.associate import AssociateParams, associate
 from perception.camera import CameraModel
 from perception.catalogue import Catalogue
 from perception.events import Event
+from perception.lay import Links
 from perception.looks import Looks
 from perception.mount import MountBias
 from perception.rules import Decision, RuleParams, Rules
@@ -101,6 +102,7 @@ class Pipeline:
         self._window: Window | None = None
         self._known: dict[str, Case] = {}
         self._anchors: dict[str, Anchor] = {}
+        self._links = Links()
         self._nearby: tuple[float, float, tuple[Case, ...]] | None = None
         self._trail: deque[tuple[int, float, float]] = deque(maxlen=_TRAIL_POINTS)
         self.counts: Counter[str] = Counter()
@@ -156,7 +158,9 @@ class Pipeline:
             if mine is None or mine.revision < case.revision:
                 self._known[case.id] = case
         self._nearby = None
-        self._anchors.update({a.id: a for a in event.anchors})
+        for anchor in event.anchors:
+            if anchor.id not in self._anchors or self._anchors[anchor.id].revision <= anchor.revision:
+                self._anchors[anchor.id] = anchor
 
     def _drain(self, now_ns: int, out: list[Output]) -> None:
         """Handle the frames that a fix brackets, or that waited `hold_s` for one."""
@@ -251,7 +255,10 @@ class Pipeline:
             window.closed.append(survey)
             urgent = finding.kind is not None and self._setup.catalogue.kinds[finding.kind].urgent
             if urgent and not survey.landmark.coarse:
-                record = replace(window.record(()), landmarks=(survey.landmark,), views=())
+                whole = window.record(())
+                others = tuple(m for m in whole.landmarks if m.id != survey.landmark.id)
+                # The rest of the window only helps to find the offset: nothing is missed before its end.
+                record = replace(whole, landmarks=(survey.landmark,), live=others, looked=False)
                 out.extend(self._associate(record, ends=False))
 
     def _close_window(self, out: list[Output]) -> None:
@@ -291,12 +298,17 @@ class Pipeline:
         """Run the second stage on a record; `ends=False` for an urgent look ahead of the window's end."""
         setup = self._setup
         known, anchors = list(self._known.values()), list(self._anchors.values())
-        result = associate(known, anchors, record, self._rules, setup.cameras, setup.params.associate)
+        result = associate(known, anchors, record, self._rules, setup.cameras, setup.params.associate, self._links)
         for change in result.changes:
             self._known[change.case_id] = change.case
             self._nearby = None
         out: list[Output] = list(result.changes)
         if ends:
+            self._links = result.links
+            self._anchors.update({a.id: a for a in result.anchors.kept})
+            for name in result.anchors.gone:
+                self._anchors.pop(name, None)
             out.extend(result.ends)
+            out.extend([result.anchors] if result.anchors.kept or result.anchors.gone else [])
             out.append(PassClosed(record, result.offset.east_m, result.offset.north_m))
         return out

@@ -12,6 +12,7 @@ import numpy as np
 from gnss.geodesy import ellipse95
 from gnss.types import Array
 from perception.types import (
+    Anchor,
     Case,
     CaseChange,
     CaseState,
@@ -81,6 +82,24 @@ def picture_to_dict(picture: Picture) -> JsonDict:
     }
 
 
+def _pass_from_dict(plain: JsonDict) -> PassPosition:
+    fields: JsonDict = {k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()}
+    return PassPosition(**fields)
+
+
+def anchor_to_dict(anchor: Anchor) -> JsonDict:
+    """All fields of an anchor as plain data (tuples become lists)."""
+    result: JsonDict = rounded(asdict(anchor))
+    return result
+
+
+def anchor_from_dict(plain: JsonDict) -> Anchor:
+    """Inverse of `anchor_to_dict`; raises KeyError or TypeError when a field is missing or unknown."""
+    fields: JsonDict = {k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()}
+    fields["passes"] = tuple(_pass_from_dict(p) for p in fields.get("passes", ()))
+    return Anchor(**fields)
+
+
 def case_to_dict(case: Case, *, with_pictures: bool = True) -> JsonDict:
     """All fields of a case as plain data (tuples become lists)."""
     plain = asdict(replace(case, evidence=()))
@@ -99,14 +118,13 @@ def case_from_dict(plain: JsonDict) -> Case:
     fields = dict(plain)
     fields["state"] = CaseState(fields["state"])
     fields["error_budget"] = tuple(sorted((str(k), float(v)) for k, v in fields["error_budget"].items()))
-    fields["passes"] = tuple(
-        PassPosition(**{**p, "cov_own_m2": tuple(p["cov_own_m2"]), "cov_common_m2": tuple(p["cov_common_m2"])})
-        for p in fields["passes"]
-    )
+    fields["passes"] = tuple(_pass_from_dict(p) for p in fields["passes"])
     component = fields.get("component")
     fields["component"] = None if component is None else ComponentMatch(**component)
     fields["cov_m2"] = tuple(fields["cov_m2"])
     fields["extent_m"] = tuple(fields["extent_m"])
+    fields["map_cov_m2"] = tuple(fields.get("map_cov_m2", (0.0, 0.0, 0.0)))
+    fields["appearance"] = tuple(fields.get("appearance", ()))
     fields["aliases"] = tuple(fields["aliases"])
     fields["evidence"] = tuple(Picture(**p) for p in fields.get("evidence", ()))
     return Case(**fields)

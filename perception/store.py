@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from perception.types import CaseChange, KnownObjects, Tile
+from perception.types import AnchorUpdate, CaseChange, KnownObjects, Tile
 
 TILE_PER_DEG = 200
 """Tiles are 1/200 of a degree: about 550 m north-south, 480 m east-west at 30 degrees north."""
@@ -29,6 +29,9 @@ class CaseStore(Protocol):
         """Cases, candidates and anchors of these tiles, one event per tile, stamped `stamp_ns`."""
         ...
 
-    def commit(self, changes: Sequence[CaseChange]) -> None:
-        """Store the changes with their pictures and enqueue them; returns only when durable."""
+    def commit(self, changes: Sequence[CaseChange], anchors: Sequence[AnchorUpdate] = ()) -> None:
+        """Store the changes with their pictures and enqueue them; returns only when durable.
+
+        What was learned of permanent landmarks is kept in the same transaction, and is not sent.
+        """
         ...

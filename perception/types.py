@@ -228,6 +228,7 @@ class PassRecord:
     `case_pictures` are redacted pictures of the places of known cases, by case id, for a proof that one is gone.
     `live` are provisional landmarks of tracks that go on beyond the window: they change nothing, but what they show is
     not gone.
+    `looked` is false for a record made before the window's end: nobody may conclude from it what was not there.
     `trail` (utc_ns, lat_deg, lon_deg) is where the vehicle was, oldest first, for "was it away in between".
     """
 
@@ -244,6 +245,7 @@ class PassRecord:
     case_pictures: tuple[tuple[str, Picture], ...] = ()
     live: tuple[Landmark, ...] = ()
     trail: tuple[tuple[int, float, float], ...] = ()
+    looked: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "cov_common_m2", frozen_array(self.cov_common_m2, (2, 2)))
@@ -285,6 +287,8 @@ class PassPosition:
     """Where one pass put the object (before its offset), with the covariance that is the object's own there.
 
     `cov_own_m2` and `cov_common_m2` are (ee, en, nn) in m2 so that the record stays hashable and plain.
+    `cov_site_m2` is what every pass shares that was corrected by the same things of the city's register.
+    Position plus offset is the place among its neighbours, known with `cov_aligned_m2` (zeros: as `cov_own_m2`).
     """
 
     pass_id: str
@@ -295,6 +299,8 @@ class PassPosition:
     cov_common_m2: tuple[float, float, float]
     offset_e_m: float = 0.0
     offset_n_m: float = 0.0
+    cov_site_m2: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    cov_aligned_m2: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,6 +320,8 @@ class Case:
 
     `clear_misses` counts clear looks in a row that did not find it; `dwell_s` is what its zone asks before it is filed.
     Position is the fused one; `cov_m2` = (ee, en, nn) total in m2; `error_budget` gives 1-sigma terms in metres.
+    `map_lat_deg`, `map_lon_deg`, `map_cov_m2` is the place among its neighbours, without the GNSS error they share:
+    passes are matched by it (None: as the position). `appearance` is the mean look of its passes, () without any.
     """
 
     id: str
@@ -347,6 +355,10 @@ class Case:
     merged_into: str | None = None
     clear_misses: int = 0
     dwell_s: float | None = None
+    map_lat_deg: float | None = None
+    map_lon_deg: float | None = None
+    map_cov_m2: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    appearance: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -376,13 +388,40 @@ class KnownObjects:
 
 @dataclass(frozen=True, slots=True)
 class Anchor:
-    """A permanent landmark that pulls the pass offset and is never moved by one pass; `cov_m2` = (ee, en, nn)."""
+    """A permanent landmark that pulls the pass offset and is never moved by one pass; `cov_m2` = (ee, en, nn).
+
+    Without `passes` it comes from the city's register: absolute, and never moved at all. With them it was learned, as
+    cases are; what it says is where things lie relative to each other. `map_...` and `appearance` are as in a case.
+    """
 
     id: str
     class_name: str
     lat_deg: float
     lon_deg: float
     cov_m2: tuple[float, float, float]
+    passes: tuple[PassPosition, ...] = ()
+    revision: int = 0
+    existence: float = 1.0
+    last_seen_utc_ns: int | None = None
+    last_clear_look_utc_ns: int | None = None
+    clear_misses: int = 0
+    map_lat_deg: float | None = None
+    map_lon_deg: float | None = None
+    map_cov_m2: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    appearance: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AnchorUpdate:
+    """What a pass did to the permanent landmarks: those it learned or saw again, and the ids of those that are gone.
+
+    The store keeps it in the transaction of the pass's case changes; it is not sent to the platform.
+    """
+
+    stamp_ns: int
+    pass_id: str
+    kept: tuple[Anchor, ...] = ()
+    gone: tuple[str, ...] = ()
 
 
 class TrackEnd(enum.StrEnum):
@@ -453,5 +492,5 @@ class Shed:
     reason: str
 
 
-Output = LandmarkClosed | TrackEnded | PassClosed | CalibrationUpdate | CaseChange
+Output = LandmarkClosed | TrackEnded | PassClosed | CalibrationUpdate | CaseChange | AnchorUpdate
 JsonDict = dict[str, Any]

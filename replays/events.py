@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from perception.errors import DriveError
-from perception.serial import canonical_json, case_from_dict, case_to_dict
-from perception.types import Anchor, CalibrationUpdate, KnownObjects, Shed
+from perception.serial import anchor_from_dict, anchor_to_dict, canonical_json, case_from_dict, case_to_dict
+from perception.types import CalibrationUpdate, KnownObjects, Shed
 from replays.atomic import part_file
 
 RecordedEvent = KnownObjects | Shed | CalibrationUpdate
@@ -20,7 +20,7 @@ def event_to_dict(event: RecordedEvent) -> dict[str, Any]:
     """Plain data of one event; `event` names its type: known, shed or calibration."""
     if isinstance(event, KnownObjects):
         cases = [case_to_dict(case) for case in event.cases]
-        anchors = [asdict(anchor) for anchor in event.anchors]
+        anchors = [anchor_to_dict(anchor) for anchor in event.anchors]
         return {
             "event": "known",
             "stamp_ns": event.stamp_ns,
@@ -42,7 +42,7 @@ def event_from_dict(plain: dict[str, Any]) -> RecordedEvent:
     kind = fields.pop("event")
     if kind == "known":
         row, column = (int(value) for value in fields["tile"])
-        anchors = tuple(Anchor(**{**anchor, "cov_m2": tuple(anchor["cov_m2"])}) for anchor in fields["anchors"])
+        anchors = tuple(anchor_from_dict(anchor) for anchor in fields["anchors"])
         cases = tuple(case_from_dict(case) for case in fields["cases"])
         return KnownObjects(int(fields["stamp_ns"]), (row, column), cases, anchors)
     if kind == "shed":

@@ -40,4 +40,13 @@ _FIRST = (
         at_boot TEXT, at_mono INTEGER NOT NULL) STRICT""",
 )
 
-DEVICE_STORE = Schema(application_id=0x51494A31, migrations=(Migration(1, "store, outbox and case memory", _FIRST),))
+_SECOND = ("ALTER TABLE anchor ADD COLUMN body TEXT",)
+"""`body`: all of a learned anchor as JSON; NULL for one of the city's register, which is its columns."""
+
+DEVICE_STORE = Schema(
+    application_id=0x51494A31,
+    migrations=(
+        Migration(1, "store, outbox and case memory", _FIRST),
+        Migration(2, "learned anchors", _SECOND),
+    ),
+)

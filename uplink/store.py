@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from gnss.clock import Clock
-from perception.serial import canonical_json, case_from_dict, case_to_dict
+from perception.serial import anchor_from_dict, anchor_to_dict, canonical_json, case_from_dict, case_to_dict
 from perception.store import tile_of
-from perception.types import LISTED_STATES, Anchor, Case, CaseChange, KnownObjects, Picture, Tile
+from perception.types import LISTED_STATES, Anchor, AnchorUpdate, Case, CaseChange, KnownObjects, Picture, Tile
 from uplink.envelope import checked_device, digest_of, event_key
 from uplink.errors import StoreError
 from uplink.files import Spool
@@ -100,15 +100,16 @@ class SqliteStore:
         """Sequence number of the newest event; 0 before the first."""
         return int(self._database.value("SELECT coalesce(max(seq), 0) FROM event"))
 
-    def commit(self, changes: Sequence[CaseChange]) -> None:
+    def commit(self, changes: Sequence[CaseChange], anchors: Sequence[AnchorUpdate] = ()) -> None:
         """Store the changes with their pictures and enqueue them; returns only when durable.
 
+        What a pass learned of permanent landmarks (`anchors`) is kept in the same transaction, and is not sent.
         Raises OSError or sqlite3.Error when the disk refuses (nothing is committed then), EvidenceMismatch on a bug.
         """
-        if not changes:
+        if not changes and not any(u.kept or u.gone for u in anchors):
             return
         self._write_evidence(changes)
-        self._record(changes)
+        self._record(changes, anchors)
 
     def _write_evidence(self, changes: Sequence[CaseChange]) -> None:
         pictures = {sha256: picture for change in changes for sha256, picture in _carried(change).items()}
@@ -117,10 +118,13 @@ class SqliteStore:
             if state not in ("held", "ready", "acked", "purged", "dead"):
                 self.spool.write(sha256, picture.jpeg)
 
-    def _record(self, changes: Sequence[CaseChange]) -> None:
+    def _record(self, changes: Sequence[CaseChange], anchors: Sequence[AnchorUpdate] = ()) -> None:
         with self._database.transaction() as tx:
             for change in changes:
                 self._record_change(tx, change)
+            for update in anchors:
+                self._keep_anchors(tx, update.kept)
+                tx.executemany("DELETE FROM anchor WHERE id = ?", [(name,) for name in update.gone])
 
     def _record_change(self, tx: sqlite3.Connection, change: CaseChange) -> None:
         case = change.case
@@ -188,15 +192,14 @@ class SqliteStore:
     def _anchors_of(self, tile: Tile) -> tuple[Anchor, ...]:
         rows = self._database.rows("SELECT * FROM anchor WHERE tile_row = ? AND tile_col = ? ORDER BY id", tile)
         return tuple(
-            Anchor(
-                row["id"],
-                row["class_name"],
-                row["lat_deg"],
-                row["lon_deg"],
+            anchor_from_dict(json.loads(row["body"]))
+            if row["body"] is not None
+            else Anchor(
+                row["id"], row["class_name"], row["lat_deg"], row["lon_deg"],
                 (row["cov_ee_m2"], row["cov_en_m2"], row["cov_nn_m2"]),
             )
             for row in rows
-        )
+        )  # fmt: skip
 
     def cases(self) -> list[Case]:
         """Every remembered case, by id."""
@@ -206,13 +209,19 @@ class SqliteStore:
     def put_anchors(self, anchors: Iterable[Anchor]) -> None:
         """Add or replace permanent landmarks; durable when it returns."""
         with self._database.transaction() as tx:
-            tx.executemany(
-                "INSERT OR REPLACE INTO anchor VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                [
-                    (a.id, a.class_name, a.lat_deg, a.lon_deg, *a.cov_m2, *tile_of(a.lat_deg, a.lon_deg))
-                    for a in anchors
-                ],
-            )
+            self._keep_anchors(tx, anchors)
+
+    @staticmethod
+    def _keep_anchors(tx: sqlite3.Connection, anchors: Iterable[Anchor]) -> None:
+        rows = []
+        for a in anchors:
+            body = canonical_json(anchor_to_dict(a)) if a.passes else None
+            rows.append((a.id, a.class_name, a.lat_deg, a.lon_deg, *a.cov_m2, *tile_of(a.lat_deg, a.lon_deg), body))
+        tx.executemany(
+            """INSERT OR REPLACE INTO anchor (id, class_name, lat_deg, lon_deg, cov_ee_m2, cov_en_m2, cov_nn_m2,
+               tile_row, tile_col, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+            rows,
+        )
 
     def close(self) -> None:
         """Close the file and let the next process in."""

@@ -16,7 +16,7 @@ from perception.events import Event, EventOrder
 from perception.pipeline import Pipeline
 from perception.redaction import Redactor
 from perception.store import CaseStore, tiles_around
-from perception.types import CaseChange, Detections, Frame, KnownObjects, Output, Seen, Tile
+from perception.types import AnchorUpdate, CaseChange, Detections, Frame, KnownObjects, Output, Seen, Tile
 from replays.events import event_from_dict, event_line
 from replays.source import Item, RecordedFrame
 from vehicle.ahead import LookAhead
@@ -170,9 +170,10 @@ class Session:
     def _deliver(self, outputs: list[Output]) -> None:
         """Store first: a change is reported only once it is durable."""
         changes = [o for o in outputs if isinstance(o, CaseChange)]
-        if changes:
+        anchors = [o for o in outputs if isinstance(o, AnchorUpdate)]
+        if changes or anchors:
             with self.stages.measure("store"):
-                self.store.commit(changes)
+                self.store.commit(changes, anchors)
         for output in outputs:
             for sink in self.sinks:
                 sink(output)

@@ -138,7 +138,7 @@ def test_anchors_pull_the_offset_and_are_not_moved() -> None:
     anchors = [Anchor(f"pole{i}", "pole", *FRAME.to_geo(e, n), (0.04, 0.0, 0.04)) for i, (e, n) in enumerate(poles)]
     row = _row([("pole", e, n) for e, n in poles], shift=(1.8, 0.9))
     result = _associate([], make_record(row), anchors=anchors)
-    assert (result.offset.east_m, result.offset.north_m) == pytest.approx((-1.8, -0.9), abs=0.3)
+    assert (result.correction.east_m, result.correction.north_m) == pytest.approx((-1.8, -0.9), abs=0.3)
     assert result.changes == ()
     assert {e.end for e in result.ends} == {TrackEnd.ANCHOR}
 

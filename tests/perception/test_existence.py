@@ -13,10 +13,10 @@ from perception.existence import (
     ExistenceParams,
     after_hit,
     after_miss,
-    clear_look,
     survived,
     track_existence,
 )
+from perception.glance import ViewField, clear_looks
 from perception.types import Detections, Observation, View
 from tests.builders import CATALOGUE, CLASS_NAMES, FRAME, FRONT, Thing, World, make_pose, make_view
 
@@ -86,7 +86,8 @@ def _drive(place: tuple[float, float], *, boxes: Detections | None = None, offse
 def _look(
     views: list[View], place: tuple[float, float], cov: np.ndarray[tuple[int, ...], np.dtype[np.float64]] = TIGHT
 ) -> float:
-    return clear_look(FRAME.to_geo(*place), cov, HEAP, views, CAMERAS, PARAMS)[0]
+    field = ViewField.of(views, FRAME, PARAMS)
+    return float(clear_looks(np.array([place]), cov[None], [HEAP], field, CAMERAS, PARAMS)[0][0])
 
 
 def test_driving_past_is_a_clear_look() -> None:

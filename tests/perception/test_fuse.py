@@ -1,4 +1,4 @@
-"""Fusion over passes and the offset of a pass."""
+"""Fusion over passes: the absolute place and the one among neighbours."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from perception.fuse import GNSS_TAU_S, estimate_offset, fuse
+from perception.fuse import GNSS_TAU_S, aligned, fuse
 from perception.types import PassPosition
 from tests.builders import FRAME, UTC0_NS, enu
 
@@ -69,28 +69,20 @@ def test_nothing_to_fuse_is_an_error() -> None:
         fuse([])
 
 
-def _covs(count: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    return np.repeat((0.3**2 * np.eye(2))[None], count, axis=0)
+def test_more_passes_do_not_lower_what_the_register_owes() -> None:
+    site = (0.25, 0.0, 0.25)
+    days = [replace(_pass(f"p{i}", 0.0, UTC0_NS + i * DAY_NS, common=0.1), cov_site_m2=site) for i in range(30)]
+    fused = fuse(days)
+    assert fused.site_sigma_m == pytest.approx(0.5, abs=0.01)
+    assert np.sqrt(fused.cov_m2[0, 0]) == pytest.approx(0.5, abs=0.02)
 
 
-def test_an_offset_is_found_among_wrong_pairs() -> None:
-    rng = np.random.default_rng(4)
-    good = np.array([2.0, -1.0]) + 0.2 * rng.standard_normal((8, 2))
-    wrong = rng.uniform(-5, 5, (6, 2))
-    offset = estimate_offset(np.vstack([wrong, good]), _covs(14), 2.25 * np.eye(2))
-    assert (offset.east_m, offset.north_m) == pytest.approx((2.0, -1.0), abs=0.25)
-    assert offset.inliers >= 8
-    assert np.sqrt(offset.cov_m2[0, 0]) < 0.2
-
-
-@pytest.mark.parametrize("count", [0, 1, 2])
-def test_an_offset_is_never_forced_from_fewer_than_three(count: int) -> None:
-    prior = 2.25 * np.eye(2)
-    offset = estimate_offset(np.full((count, 2), 2.0), _covs(count), prior)
-    assert (offset.east_m, offset.north_m, offset.inliers) == (0.0, 0.0, 0)
-    assert offset.cov_m2 == pytest.approx(prior)
-
-
-def test_two_equal_clusters_are_too_close_to_call() -> None:
-    gaps = np.array([[3.0, 0.0]] * 3 + [[-3.0, 0.0]] * 3)
-    assert estimate_offset(gaps, _covs(6), 9.0 * np.eye(2)).inliers == 0
+def test_aligned_places_are_as_sharp_as_the_things_own_noise() -> None:
+    days = [
+        replace(_pass(f"p{i}", east, UTC0_NS + i * DAY_NS), offset_e_m=-east) for i, east in enumerate((0.0, 3.0, -2.0))
+    ]
+    lat, lon, cov = aligned(days)
+    assert enu(lat, lon) == pytest.approx((0.0, 0.0), abs=1e-3)
+    assert np.sqrt(cov[0, 0]) == pytest.approx(0.2 / np.sqrt(3), rel=0.01)
+    with pytest.raises(ValueError, match="at least one pass"):
+        aligned([])

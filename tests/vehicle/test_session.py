@@ -14,7 +14,7 @@ from perception.card import ModelCard, load_card
 from perception.events import Event
 from perception.pipeline import Pipeline
 from perception.redaction import Redactor
-from perception.types import Anchor, CaseChange, Detections, Frame, KnownObjects, Seen, Tile
+from perception.types import Anchor, AnchorUpdate, CaseChange, Detections, Frame, KnownObjects, Seen, Tile
 from replays.source import Item, RecordedFrame
 from tests.builders import CATALOGUE, CLASS_NAMES, make_case, make_fix, make_setup
 from tests.vehicle.drives import SMALL
@@ -35,7 +35,7 @@ class Memory:
         self.asked.append(tuple(tiles))
         return [KnownObjects(stamp_ns, tile, (make_case(),)) for tile in self.asked[-1]]
 
-    def commit(self, changes: Sequence[CaseChange]) -> None:
+    def commit(self, changes: Sequence[CaseChange], anchors: Sequence[AnchorUpdate] = ()) -> None:
         """Keep them."""
         self.given.extend(changes)
 
