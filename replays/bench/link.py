@@ -1,9 +1,10 @@
 """Which true thing a landmark, and by it a case, is of: by the labels of the boxes and by the place.
 
-A landmark does not carry its boxes, only camera, stamps and number of looks. So its place, laid out from the true pose,
-is projected into every frame between its stamps, and the nearest box of its own class there votes with its label, a
-thing's name or "clutter", near frames for more than far ones. The winner counts when a third of the looks voted. Else
-the nearest thing of its kind that the camera had in as many frames, within `REACH_M` (or four sigmas); else clutter.
+Where the pipeline tells a landmark's boxes, the label of most of them is its thing. Else there are only camera, stamps
+and number of looks: the place, laid out from the true pose, is projected into every frame between its stamps, and the
+nearest box of its own class there votes with its label, near frames for more than far ones. The winner counts when a
+third of the looks voted. Else it is the nearest thing of its kind that the camera had in as many frames, within
+`REACH_M` (or four sigmas); else clutter.
 """
 
 from __future__ import annotations
@@ -75,12 +76,14 @@ class Linker:
         self._frame = LocalFrame(world.lat0_deg, world.lon0_deg)
         self._things = {thing.id: thing for thing in world.things}
         self._frames: dict[str, list[_Frame]] = {}
+        self._by_index: dict[tuple[str, int], _Frame] = {}
         for event in drive.events:
             if isinstance(event, Seen):
                 boxes = event.detections.xyxy.astype(np.float64)
                 names = tuple(event.detections.names())
                 row = _Frame(event.stamp_ns, boxes, names, drive.labels[(event.camera, event.index)])
                 self._frames.setdefault(event.camera, []).append(row)
+                self._by_index[event.camera, event.index] = row
 
     def link(self, placed: Placed) -> Linked:
         """The thing of one landmark."""
@@ -88,6 +91,22 @@ class Linker:
         place = np.array(self._frame.to_enu(m.lat_deg, m.lon_deg))
         truth = self._drive.true_pose(m.last_stamp_ns)
         laid = place if placed.pose is None else _turned(placed.pose, self._frame, truth, place)
+        name = self._by_boxes(placed) if placed.boxes else self._by_place(m, laid)
+        thing = None if name is None else self._things[name]
+        there = np.array((0.0, 0.0) if thing is None else thing.place(self._middle_s(m)))
+        return Linked(placed, thing, place - there, laid - there)
+
+    def _by_boxes(self, placed: Placed) -> str | None:
+        """The label of most of a landmark's boxes."""
+        votes: Counter[str] = Counter()
+        for box in placed.boxes:
+            frame = self._by_index[box.camera, box.index]
+            nearest = int(np.argmin(np.abs(frame.boxes - np.array(box.xyxy)).sum(axis=1)))
+            votes[frame.labels[nearest] or ""] += 1
+        return max(votes, key=lambda label: (votes[label], label)) or None
+
+    def _by_place(self, m: Landmark, laid: Array) -> str | None:
+        """The label of most boxes at the landmark's place; where there are too few, the nearest thing of its kind."""
         frames = [f for f in self._frames.get(m.camera, ()) if m.first_stamp_ns <= f.stamp_ns <= m.last_stamp_ns]
         votes: dict[str, float] = {}
         cast = 0
@@ -97,12 +116,8 @@ class Linker:
                 cast += 1
                 votes[vote[0] or ""] = votes.get(vote[0] or "", 0.0) + vote[1]
         if 3 * cast >= m.looks and votes:
-            name = max(votes, key=lambda label: (votes[label], label)) or None
-        else:
-            name = self._nearest(frames, m, laid)
-        thing = None if name is None else self._things[name]
-        there = np.array((0.0, 0.0) if thing is None else thing.place(self._middle_s(m)))
-        return Linked(placed, thing, place - there, laid - there)
+            return max(votes, key=lambda label: (votes[label], label)) or None
+        return self._nearest(frames, m, laid)
 
     def _middle_s(self, m: Landmark) -> float:
         """UTC seconds of the middle of a track: the moment that its place is of."""

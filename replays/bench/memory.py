@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from perception.store import tile_of
-from perception.types import Anchor, Case, CaseChange, KnownObjects, Tile
+from perception.types import Anchor, AnchorUpdate, Case, CaseChange, KnownObjects, Tile
 
 
 @dataclass(slots=True)
@@ -22,8 +22,13 @@ class MemoryStore:
         """Cases, candidates and anchors of these tiles by id, one event per tile, stamped `stamp_ns`."""
         return [KnownObjects(stamp_ns, tile, self._cases_of(tile), self._anchors_of(tile)) for tile in tiles]
 
-    def commit(self, changes: Sequence[CaseChange]) -> None:
+    def commit(self, changes: Sequence[CaseChange], anchors: Sequence[AnchorUpdate] = ()) -> None:
         """Keep the changes; a change made from an older state than the one kept does not overwrite it."""
+        for update in anchors:
+            for name in (*update.gone, *(a.id for a in update.kept)):
+                for held in self._anchors.values():
+                    held.pop(name, None)
+            self.put_anchors(update.kept)
         for change in changes:
             self.changes.append(change)
             old = self._cases.get(change.case_id)

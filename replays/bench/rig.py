@@ -12,7 +12,18 @@ from perception.catalogue import Catalogue
 from perception.events import Event
 from perception.pipeline import Pipeline, PipelineParams, PipelineSetup
 from perception.store import CaseStore, tiles_around
-from perception.types import CaseChange, Landmark, LandmarkClosed, Output, PassClosed, PassRecord, Tile, TrackEnded
+from perception.types import (
+    AnchorUpdate,
+    CaseChange,
+    Landmark,
+    LandmarkClosed,
+    Observation,
+    Output,
+    PassClosed,
+    PassRecord,
+    Tile,
+    TrackEnded,
+)
 from replays.world.scene import World
 from replays.world.sense import SimulatedDrive
 
@@ -42,11 +53,15 @@ def build_pipeline(rig: Rig, drive: SimulatedDrive, atlas: Atlas) -> Pipeline:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Placed:
-    """A closed landmark, the pass-common covariance (2, 2) of its ellipse, and the pose at its last look."""
+    """A closed landmark, the pass-common covariance (2, 2) of its ellipse, and the pose at its last look.
+
+    `boxes` are those it was made from, when the pipeline tells.
+    """
 
     landmark: Landmark
     common_m2: Array
     pose: Pose | None
+    boxes: tuple[Observation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,11 +96,13 @@ class Runner:
 
     def take(self, outputs: list[Output]) -> None:
         """Store first, as the car does; a landmark's pose is asked for while it is the one it was made from."""
-        self.store.commit([o for o in outputs if isinstance(o, CaseChange)])
+        changes = [o for o in outputs if isinstance(o, CaseChange)]
+        self.store.commit(changes, [o for o in outputs if isinstance(o, AnchorUpdate)])
         for output in outputs:
             if isinstance(output, LandmarkClosed):
                 pose = self.pipeline.pose_at(output.landmark.last_stamp_ns)
-                self.placed.append(Placed(output.landmark, output.common_m2, pose))
+                boxes = tuple(getattr(output, "observations", ()))
+                self.placed.append(Placed(output.landmark, output.common_m2, pose, boxes))
         self.outputs += outputs
 
     def finish(self, drive: SimulatedDrive) -> Passed:
