@@ -25,7 +25,7 @@ class BoxNoise:
     """1 sigma of what moves edges; `edge_share` is the share of the edges' variance that drifts with `edge_tau_s`."""
 
     edge_width_share: float = 1.0 / 640.0
-    edge_rel: float = 0.03
+    edge_rel: float = 0.02
     edge_share: float = 0.5
     edge_tau_s: float = 0.3
     pitch_jitter_deg: float = 0.3

@@ -8,6 +8,7 @@ own part; the GNSS error common to the pass is added by whoever needs the total.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ from perception.mount import MountBias, gained, is_knocked, pooled, taught
 from perception.sights import Batch, LocateParams, Sight, collect
 from perception.solver import Fit, fit
 from perception.types import Verdict
+
+_FIRST_ROUND, _SECOND_ROUND = 14, 6
+"""Steps of the fits: from a guess, and again with outliers known."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,18 +62,26 @@ def place_all(sights: Sequence[Sight], mounts: Mapping[str, MountBias], params: 
     if not sights:
         return Placed((), mounts)
     batch = collect(sights, mounts, params)
-    static, moving = _fits(batch, batch.noise.weight(), None)
+    guesses = [_Guess(*start) for start in batch.starts()]
+    still, turned, rest, early = _fits(batch, batch.noise.weight(), guesses, _FIRST_ROUND)
+    moving = _either(early.log_evidence > rest.log_evidence, early, rest)
     # The freer hypothesis says what is an outlier: a moving car must not look like a parked one with bad boxes.
-    free = static.residuals.copy()
-    if moving is not None:
-        free[batch.vehicle] = moving.residuals
-    trust = batch.noise.trust(free, params.box.huber)
-    misfit = _misfit(free, batch.noise.weight(trust), batch)
+    likely = still.residuals.copy()
+    likely[batch.free] = _either(
+        turned.log_evidence > still.log_evidence[batch.free], turned, still.of(batch.free)
+    ).residuals
+    likely[batch.vehicle] = moving.residuals
+    trust = batch.noise.trust(likely, params.box.huber)
+    misfit = _misfit(likely, batch.noise.weight(trust), batch)
     # A detector that is rougher (or finer) than declared shows in every track: the noise follows, slowly.
     used = np.isfinite(batch.view.sigma).sum(axis=(1, 2))
     scale = (params.misfit_prior + misfit * used) / (params.misfit_prior + used)
     weight = batch.noise.scaled(scale).weight(trust)
-    static, moving = _fits(batch, weight, (static, moving))
+    again = [
+        _Guess(g.rows, f.parameters, g.information) for g, f in zip(guesses[:3], (still, turned, moving), strict=True)
+    ]
+    still, turned, moving = _fits(batch, weight, again, _SECOND_ROUND)
+    static = _blended(still, turned, batch.free)
     poor = _misfit(static.residuals, weight, batch) > params.static_misfit
     verdicts, speeds, final = _judged(static, moving, poor, batch, params)
     final, taught_mounts = _shared(final, batch, verdicts, misfit, mounts, params)
@@ -95,35 +107,39 @@ class _Model:
         return residuals, by
 
 
-_Pair = tuple[Fit, Fit | None]
+@dataclass(frozen=True, slots=True, eq=False)
+class _Guess:
+    """Hypotheses about the tracks `rows` (R,): where their fits start (R, 12) and their priors (R, 12, 12)."""
+
+    rows: Rows
+    start: Array
+    information: Array
 
 
-def _fits(batch: Batch, weight: Array, before: _Pair | None) -> _Pair:
-    """Fit every track as standing and every vehicle also as moving, all in one go.
+def _fits(batch: Batch, weight: Array, guesses: Sequence[_Guess], iterations: int) -> list[Fit]:
+    """Fit all hypotheses in one go."""
+    rows = np.concatenate([g.rows for g in guesses])
+    start, information = (np.concatenate([getattr(g, name) for g in guesses]) for name in ("start", "information"))
+    ended = fit(_Model(batch.view.of(rows)), weight[rows], start, batch.mean[rows], information, iterations)
+    ends = np.cumsum([0, *(len(g.rows) for g in guesses)])
+    return [ended.of(np.arange(a, b)) for a, b in itertools.pairwise(ends.tolist())]
 
-    A moving vehicle gets two starts in the first round, as it would be parked and as the two halves of its track
-    suggest; the likelier end wins. A second round starts where `before` left off.
-    """
-    count, cars = len(batch.sights), batch.vehicle
-    starts = [batch.mean]
-    if before is not None:
-        starts = [before[0].parameters] + ([] if before[1] is None else [before[1].parameters])
-    elif len(cars):
-        early = batch.mean[cars].copy()
-        early[:, [solid.EAST, solid.NORTH, solid.ALONG, solid.ACROSS]] = batch.early
-        starts = [batch.mean, batch.mean[cars], early]
-    rows = np.concatenate([np.arange(count), *[cars] * (len(starts) - 1)])
-    information = np.concatenate([batch.information, *[batch.loose] * (len(starts) - 1)])
-    ended = fit(_Model(batch.view.of(rows)), weight[rows], np.concatenate(starts), batch.mean[rows], information,
-                14 if before is None else 6)  # fmt: skip
-    static = ended.of(np.arange(count))
-    if len(starts) == 1:
-        return static, None
-    moving = ended.of(count + np.arange(len(cars)))
-    if len(starts) == 2:
-        return static, moving
-    other = ended.of(count + len(cars) + np.arange(len(cars)))
-    return static, _either(other.log_evidence > moving.log_evidence, other, moving)
+
+def _blended(still: Fit, turned: Fit, free: Rows) -> Fit:
+    """What stands, whichever way its long side points: both directions, each as likely as its evidence says."""
+    if not len(free):
+        return still
+    first = still.of(free)
+    ratio = np.clip(turned.log_evidence - first.log_evidence, -50.0, 50.0)
+    return _replaced(still, free, _mixed(1.0 / (1.0 + np.exp(ratio)), first, turned))
+
+
+def _replaced(whole: Fit, rows: Rows, part: Fit) -> Fit:
+    """`whole` with the fits `rows` from `part`."""
+    new = Fit(*(getattr(whole, name).copy() for name in Fit.__dataclass_fields__))
+    for name in Fit.__dataclass_fields__:
+        getattr(new, name)[rows] = getattr(part, name)
+    return new
 
 
 def _either(first: Mask, a: Fit, b: Fit) -> Fit:
@@ -137,7 +153,7 @@ def _either(first: Mask, a: Fit, b: Fit) -> Fit:
 
 
 def _mixed(weight: Array, static: Fit, moving: Fit) -> Fit:
-    """Neither hypothesis is sure: their mixture's mean and covariance, so that the ellipse holds both places."""
+    """Neither of two hypotheses is sure: their mixture's mean and covariance, so that the ellipse holds both places."""
     w = weight[:, None]
     gap = static.parameters - moving.parameters
     spread = weight[:, None, None] * (1.0 - weight[:, None, None]) * gap[:, :, None] * gap[:, None, :]
@@ -150,14 +166,14 @@ def _mixed(weight: Array, static: Fit, moving: Fit) -> Fit:
 
 
 def _judged(
-    static: Fit, moving: Fit | None, poor: Mask, batch: Batch, params: LocateParams
+    static: Fit, moving: Fit, poor: Mask, batch: Batch, params: LocateParams
 ) -> tuple[list[Verdict], list[float], Fit]:
     """Compare the two motion hypotheses of every vehicle: verdicts, speeds (m/s) of the likelier ones, and the fits.
 
     `poor` (B,): standing still does not explain the boxes, whatever moving does.
     """
     verdicts, speeds = [Verdict.STATIC] * len(batch.sights), [0.0] * len(batch.sights)
-    if moving is None:
+    if not len(batch.vehicle):
         return verdicts, speeds, static
     cars = batch.vehicle
     still = static.of(cars)
@@ -171,9 +187,7 @@ def _judged(
     moves = ~stands & (ratio < -params.moving_log_ratio)
     weight = np.where(stands, 1.0, np.where(moves, 0.0, 1.0 / (1.0 + np.exp(-np.clip(ratio, -50.0, 50.0)))))
     mixed = _mixed(weight, still, moving)
-    final = Fit(*(getattr(static, name).copy() for name in Fit.__dataclass_fields__))
-    for name in Fit.__dataclass_fields__:
-        getattr(final, name)[cars] = getattr(mixed, name)
+    final = _replaced(static, cars, mixed)
     for k, row in enumerate(cars.tolist()):
         if not stands[k]:
             verdicts[row] = Verdict.MOVING if moves[k] else Verdict.UNKNOWN

@@ -30,6 +30,7 @@ class LocateParams:
     base_sigma_m: float = 0.09
     hanging_sigma_m: float = 2.0
     road_yaw_sigma_deg: float = 10.0
+    free_yaw_sigma_deg: float = 60.0
     prior_range_sigma_m: float = 60.0
     speed_sigma_mps: float = 8.0
     drift_sigma_mps: float = 0.7
@@ -78,10 +79,10 @@ def chosen(observations: Sequence[Observation], most: int) -> list[int]:
 class Batch:
     """B tracks as arrays. `mean` (B, 12) and `information` (B, 12, 12) are the priors of standing things.
 
-    `vehicle` (V,) are the rows that may move, `loose` (V, 12, 12) their prior then and `early` (V, 4) where a moving
-    one would start (east, north, velocity). `own` (B, 3, 3) is the mean covariance of the poses, `lasting` (B,) the
-    share of it that outlasts the track. `stretch` (B, 3, 3) is the prior of the mount bias as this stretch sees it.
-    `aimed` (B,): a series of photos aimed by hand.
+    `free` (R,) are the rows whose long side may point anywhere. `vehicle` (V,) are the rows that may move, `loose`
+    (V, 12, 12) their prior then and `early` (V, 4) where a moving one would start (east, north, velocity). `own`
+    (B, 3, 3) is the mean covariance of the poses, `lasting` (B,) the share of it that outlasts the track. `stretch`
+    (B, 3, 3) is the prior of the mount bias as this stretch sees it. `aimed` (B,): a series of photos aimed by hand.
     """
 
     sights: tuple[Sight, ...]
@@ -89,6 +90,7 @@ class Batch:
     view: solid.Sightings
     mean: Array
     information: Array
+    free: Rows
     vehicle: Rows
     loose: Array
     early: Array
@@ -97,6 +99,21 @@ class Batch:
     noise: EdgeCovariance
     stretch: Array
     aimed: Mask
+
+    def starts(self) -> tuple[tuple[Rows, Array, Array], ...]:
+        """Rows, starts and prior informations of four hypotheses: standing, standing turned by a right angle, moving
+        from where it would stand, moving as the two halves of the track suggest."""
+        still, turned = self.mean.copy(), self.mean[self.free]
+        still[self.free, solid.YAW] += math.pi / 4
+        turned[:, solid.YAW] -= math.pi / 4
+        early = self.mean[self.vehicle]
+        early[:, [solid.EAST, solid.NORTH, solid.ALONG, solid.ACROSS]] = self.early
+        return (
+            (np.arange(len(self.sights)), still, self.information),
+            (self.free, turned, self.information[self.free]),
+            (self.vehicle, self.mean[self.vehicle], self.loose),
+            (self.vehicle, early, self.loose),
+        )
 
     def ranges(self, parameters: Array) -> Array:
         """Distances (B, F) of the objects' places from the vehicle; infinite where there is no observation."""
@@ -141,13 +158,14 @@ def collect(sights: Sequence[Sight], mounts: Mapping[str, MountBias], params: Lo
     mean[:, [solid.EAST, solid.NORTH]] = guess
     mean[:, solid.YAW] = view.yaw_rad[np.arange(len(kept)), nearest]
     vehicle = np.array([row for row, s in enumerate(kept) if s.shape.role == "vehicle"], dtype=np.intp)
+    free = np.array([row for row, s in enumerate(kept) if solid.turns(s.shape)], dtype=np.intp)
     early = np.zeros((0, 4))
     if len(vehicle):
         early = moving_guess(view.of(vehicle), [shapes[v] for v in vehicle], mount[vehicle], (aimed & ~flat)[vehicle])
     noise = edge_covariance(view, guess, own, _jitter(aimed, params), params.box)
     return Batch(
-        tuple(kept), origin, view, mean, information, vehicle, _loose(information[vehicle], mean[vehicle], params),
-        early, own, lasting, noise, stretch, aimed,
+        tuple(kept), origin, view, mean, information, free, vehicle,
+        _loose(information[vehicle], mean[vehicle], params), early, own, lasting, noise, stretch, aimed,
     )  # fmt: skip
 
 
@@ -176,6 +194,9 @@ def _priors(kept: Sequence[Sight], mount: Array, stretch: Array, params: LocateP
         if shape.yaw == "road":
             sigma[row, solid.WIDTH] = shape.size_rel_sigma
             sigma[row, solid.YAW] = math.radians(params.road_yaw_sigma_deg)
+        elif solid.turns(shape):
+            sigma[row, solid.WIDTH] = shape.size_rel_sigma
+            sigma[row, solid.YAW] = math.radians(params.free_yaw_sigma_deg)
     mean[:, solid.MOUNT] = mount
     information = np.zeros((len(kept), solid.PARAMETERS, solid.PARAMETERS))
     diagonal = np.arange(solid.PARAMETERS)

@@ -1,6 +1,7 @@
 """What solids of a class look like in a picture: the box around the projected outline, with its derivatives.
 
-A vehicle is a cuboid along its heading; anything "round" is a twelve-sided cylinder; flat marks have no height. So one
+A vehicle is a cuboid along its heading; anything "round" is a twelve-sided cylinder, an elliptic one that may point
+anywhere where the class has a long side; flat marks have no height. So one
 model gives bearing (left, right), ground plane (bottom) and known size (height, width) in the same four edges. All
 tracks of a batch are evaluated at once: arrays are (B tracks, F frames, ...), padded where a track has fewer.
 """
@@ -38,6 +39,11 @@ def template(shape: ObjectClass) -> Array:
         ring = radius * np.stack([np.cos(turn), np.sin(turn)], axis=1)
     levels = (0.0,) if shape.flat else (0.0, 1.0)
     return np.concatenate([np.column_stack([ring, np.full(len(ring), z)]) for z in levels])
+
+
+def turns(shape: ObjectClass) -> bool:
+    """Has it a long side that may point anywhere (a stall, a parked bike)?"""
+    return shape.yaw != "road" and shape.size_m[1] < 0.9 * shape.size_m[0]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -193,7 +199,7 @@ def sightings(
     return Sightings(
         edges, sigma, sides, east, north, yaw, time_s,
         np.stack([np.concatenate([o, np.repeat(o[:1], most - len(o), axis=0)]) for o in outlines]),
-        np.array([shape.yaw != "road" for shape in shapes]),
+        np.array([shape.yaw != "road" and not turns(shape) for shape in shapes]),
         np.stack(roll), np.radians([[c.yaw_deg, c.pitch_deg] for c in cameras]),
         np.stack([c.position_m for c in cameras]),
     )  # fmt: skip
