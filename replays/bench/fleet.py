@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from gnss.types import Array
+from perception.remerge import remerge
 from perception.serial import matrix2
 from perception.types import ACTIVE_STATES, LISTED_STATES, Case, CaseState
 from replays.bench.link import Feeds, Linked, link
@@ -63,6 +64,10 @@ class Fleet:
         """Drive all rides in order of their start."""
         for ride in sorted(rides, key=lambda r: (r.start_s, r.vehicle, r.name)):
             yield self.go(ride)
+
+    def end_shift(self) -> None:
+        """The batch re-merge over all that the shift left in the memory."""
+        self.store.commit(remerge(self.store.cases(), self.store.anchors(), self.rig.catalogue).changes)
 
     def cases(self, states: frozenset[CaseState] = ACTIVE_STATES) -> list[Case]:
         """Cases of the memory in these states."""

@@ -51,6 +51,10 @@ class MemoryStore:
         """Every remembered case, by id."""
         return [self._cases[name] for name in sorted(self._cases)]
 
+    def anchors(self) -> list[Anchor]:
+        """Every permanent landmark, by id."""
+        return sorted((a for held in self._anchors.values() for a in held.values()), key=lambda a: a.id)
+
     def _cases_of(self, tile: Tile) -> tuple[Case, ...]:
         return tuple(self._cases[name] for name in sorted(self._tiles.get(tile, ())))
 

@@ -19,7 +19,7 @@ from replays.world.streets import solo
 CLASSES = ("car", "garbage", "pothole", "street_stall", "garbage_bin_overflow", "pole", "manhole_open", "motorcycle")
 SIDES_M = {"near": (2.5, 4.0), "lost": (3.0, 6.0)}
 NEAR_M = 8.0
-_LOST = {"near": None, "lost": 15.0}
+LOST_M = {"near": None, "lost": 15.0}
 _FLOOR_DRAWS = 64
 
 
@@ -29,15 +29,15 @@ def measure(rig: Rig, case: str, seed: int) -> Tables:
     rng = np.random.default_rng(seed)
     for number, name in enumerate(CLASSES):
         side = float(rng.choice(SIDES_M[case]))
-        world, ride = solo(seed + number, name, side, _LOST[case])
+        world, ride = solo(seed + number, name, side, LOST_M[case])
         fleet = Fleet(rig, world, CARD, seed + number)
-        row = _row(fleet.go(ride), world, world.things[0])
+        row = row_of(fleet.go(ride), world, world.things[0])
         if row is not None:
             rows.append([*row, number])
     return {"rows": np.array(rows).reshape(-1, 6), "tries": np.array([[len(rows), len(CLASSES)]])}
 
 
-def _row(visit: Visit, world: World, thing: Thing) -> list[float] | None:
+def row_of(visit: Visit, world: World, thing: Thing) -> list[float] | None:
     """The longest landmark of the thing; None when it made none."""
     mine = [x for x in visit.linked if x.thing is thing]
     if not mine:
