@@ -40,11 +40,15 @@ def usable_edges(
     usable = np.column_stack([x1 > across, y1 > down, x2 < width - across, y2 < height - down])
     # Of a thing that leaves at the side, the lowest and highest parts are those outside: only the inner edge is real.
     usable[:, [1, 3]] &= (usable[:, 0] & usable[:, 2])[:, None]
+    # A camera that looks down spreads what is upright: of what leaves at the top, the outermost part is outside too.
+    inside = y1 > down
+    usable[:, 0] &= inside | (x1 + x2 > width)
+    usable[:, 2] &= inside | (x1 + x2 < width)
     u = np.column_stack([x1, (x1 + x2) / 2, x2, (x1 + x2) / 2])[:, :, None]
     v = np.column_stack([(y1 + y2) / 2, y1, (y1 + y2) / 2, y2])[:, :, None]
-    inside = (u > x1 - cut_px) & (u < x2 + cut_px) & (v > y1 - cut_px) & (v < y2 + cut_px)
+    covered = (u > x1 - cut_px) & (u < x2 + cut_px) & (v > y1 - cut_px) & (v < y2 + cut_px)
     nearer = (y2[None, :] > y2[:, None] + 4.0)[:, None, :]
-    usable &= ~(inside & nearer).any(axis=2)
+    usable &= ~(covered & nearer).any(axis=2)
     return [(bool(row[0]), bool(row[1]), bool(row[2]), bool(row[3])) for row in usable]
 
 
