@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -61,6 +61,34 @@ def place_all(sights: Sequence[Sight], mounts: Mapping[str, MountBias], params: 
     """
     if not sights:
         return Placed((), mounts)
+    first = _place(sights, mounts, params)
+    return Placed(_mended(sights, first.placements, mounts, params), first.mounts)
+
+
+def _mended(
+    sights: Sequence[Sight], placements: Sequence[Placement], mounts: Mapping[str, MountBias], params: LocateParams
+) -> tuple[Placement, ...]:
+    """Placements with those of broken tracks mended: the better half of a track that switched between two things.
+
+    No one place explains the boxes of such a track; what neither half explains stays coarse, and opens nothing.
+    """
+    mended = list(placements)
+    broken = [
+        row for row, p in enumerate(placements) if p.misfit > params.broken_misfit and p.verdict is not Verdict.MOVING
+    ]
+    halves: list[Sight] = []
+    for row in broken:
+        s, middle = sights[row], max(len(sights[row].observations) // 2, 1)
+        for part in (slice(0, middle), slice(len(s.observations) - middle, None)):
+            halves.append(Sight(s.observations[part], s.poses[part], s.camera, s.shape))
+    again = _place(halves, mounts, params).placements if halves else ()
+    for k, row in enumerate(broken):
+        best = min(again[2 * k : 2 * k + 2], key=lambda p: p.misfit)
+        mended[row] = replace(best, coarse=best.coarse or best.misfit > params.broken_misfit)
+    return tuple(mended)
+
+
+def _place(sights: Sequence[Sight], mounts: Mapping[str, MountBias], params: LocateParams) -> Placed:
     batch = collect(sights, mounts, params)
     guesses = [_Guess(*start) for start in batch.starts()]
     still, turned, rest, early = _fits(batch, batch.noise.weight(), guesses, _FIRST_ROUND)

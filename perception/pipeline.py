@@ -270,7 +270,7 @@ class Pipeline:
         out.extend(window.stitch(self._surveyor, self._mounts, self._setup.params.window))
         active = {c.id for c in self._known.values() if c.state in ACTIVE_STATES}
         record = window.record(self._looks.take_cases(active), self._going_on(window), tuple(self._trail))
-        out.extend(LandmarkClosed(m, record.cov_common_m2) for m in record.landmarks)
+        out.extend(LandmarkClosed(c.landmark, record.cov_common_m2, c.track.observations) for c in window.closed)
         out.extend(self._associate(record, ends=True))
         out.extend(mount.update(record.end_stamp_ns, camera) for camera, mount in sorted(self._mounts.items()))
         end = window.last or window.start

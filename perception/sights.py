@@ -45,6 +45,7 @@ class LocateParams:
     misfit: float = 2.0
     misfit_prior: float = 20.0
     static_misfit: float = 3.0
+    broken_misfit: float = 4.0
     box: BoxNoise = field(default_factory=BoxNoise)
     mount: MountParams = field(default_factory=MountParams)
 

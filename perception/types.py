@@ -453,10 +453,14 @@ class TrackEnded:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LandmarkClosed:
-    """A track's final place; `common_m2` (2, 2) is the pass-common covariance to add for its ellipse."""
+    """A track's final place; `common_m2` (2, 2) is the pass-common covariance to add for its ellipse.
+
+    `observations` are the boxes of the track or tracks it was made from.
+    """
 
     landmark: Landmark
     common_m2: Array
+    observations: tuple[Observation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
