@@ -1,11 +1,4 @@
-"""Which true thing a landmark, and by it a case, is of: by the labels of the boxes and by the place.
-
-Where the pipeline tells a landmark's boxes, the label of most of them is its thing. Else there are only camera, stamps
-and number of looks: the place, laid out from the true pose, is projected into every frame between its stamps, and the
-nearest box of its own class there votes with its label, near frames for more than far ones. The winner counts when a
-third of the looks voted. Else it is the nearest thing of its kind that the camera had in as many frames, within
-`REACH_M` (or four sigmas); else clutter.
-"""
+"""Which true thing a landmark, and by it a case, is of: that of most of its boxes, by the labels of the simulator."""
 
 from __future__ import annotations
 
@@ -20,12 +13,9 @@ from gnss.geodesy import LocalFrame
 from gnss.types import Array, Pose
 from perception.types import Case, CaseState, Landmark, Seen, TrackEnd
 from replays.bench.rig import Passed, Placed
-from replays.world.scene import Thing, World, catalogue
+from replays.world.scene import Thing, World
 from replays.world.sense import SimulatedDrive
 
-REACH_M = 3.0
-SLACK_PX = 15.0
-"""Half a degree of mount and a third of a degree of shake at 1000 px: how far a box may lie from where its thing is."""
 _FED = frozenset({TrackEnd.FILED, TrackEnd.MERGED, TrackEnd.CANDIDATE})
 
 
@@ -57,33 +47,19 @@ def _turned(pose: Pose, frame: LocalFrame, truth: tuple[float, float, float], pl
     return np.array([truth[0] + cos * de - sin * dn, truth[1] + sin * de + cos * dn])
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Frame:
-    """One frame's boxes (N, 4) and their labels."""
-
-    stamp_ns: int
-    boxes: Array
-    classes: tuple[str, ...]
-    labels: tuple[str | None, ...]
-
-
 class Linker:
-    """Links all landmarks of one drive; things are alike when they are of one identity (a cover, a bin)."""
+    """Links all landmarks of one drive."""
 
     def __init__(self, world: World, drive: SimulatedDrive) -> None:
         self._world = world
         self._drive = drive
         self._frame = LocalFrame(world.lat0_deg, world.lon0_deg)
         self._things = {thing.id: thing for thing in world.things}
-        self._frames: dict[str, list[_Frame]] = {}
-        self._by_index: dict[tuple[str, int], _Frame] = {}
-        for event in drive.events:
-            if isinstance(event, Seen):
-                boxes = event.detections.xyxy.astype(np.float64)
-                names = tuple(event.detections.names())
-                row = _Frame(event.stamp_ns, boxes, names, drive.labels[(event.camera, event.index)])
-                self._frames.setdefault(event.camera, []).append(row)
-                self._by_index[event.camera, event.index] = row
+        self._boxes = {
+            (event.camera, event.index): event.detections.xyxy.astype(np.float64)
+            for event in drive.events
+            if isinstance(event, Seen)
+        }
 
     def link(self, placed: Placed) -> Linked:
         """The thing of one landmark."""
@@ -91,75 +67,23 @@ class Linker:
         place = np.array(self._frame.to_enu(m.lat_deg, m.lon_deg))
         truth = self._drive.true_pose(m.last_stamp_ns)
         laid = place if placed.pose is None else _turned(placed.pose, self._frame, truth, place)
-        name = self._by_boxes(placed) if placed.boxes else self._by_place(m, laid)
+        name = self._most_boxes(placed)
         thing = None if name is None else self._things[name]
         there = np.array((0.0, 0.0) if thing is None else thing.place(self._middle_s(m)))
         return Linked(placed, thing, place - there, laid - there)
 
-    def _by_boxes(self, placed: Placed) -> str | None:
-        """The label of most of a landmark's boxes."""
+    def _most_boxes(self, placed: Placed) -> str | None:
+        """The label of most of a landmark's boxes; None: clutter."""
         votes: Counter[str] = Counter()
         for box in placed.boxes:
-            frame = self._by_index[box.camera, box.index]
-            nearest = int(np.argmin(np.abs(frame.boxes - np.array(box.xyxy)).sum(axis=1)))
-            votes[frame.labels[nearest] or ""] += 1
-        return max(votes, key=lambda label: (votes[label], label)) or None
-
-    def _by_place(self, m: Landmark, laid: Array) -> str | None:
-        """The label of most boxes at the landmark's place; where there are too few, the nearest thing of its kind."""
-        frames = [f for f in self._frames.get(m.camera, ()) if m.first_stamp_ns <= f.stamp_ns <= m.last_stamp_ns]
-        votes: dict[str, float] = {}
-        cast = 0
-        for frame in frames:
-            vote = self._vote(frame, m, laid)
-            if vote is not None:
-                cast += 1
-                votes[vote[0] or ""] = votes.get(vote[0] or "", 0.0) + vote[1]
-        if 3 * cast >= m.looks and votes:
-            return max(votes, key=lambda label: (votes[label], label)) or None
-        return self._nearest(frames, m, laid)
+            boxes = self._boxes[box.camera, box.index]
+            nearest = int(np.argmin(np.abs(boxes - np.array(box.xyxy)).sum(axis=1)))
+            votes[self._drive.labels[box.camera, box.index][nearest] or ""] += 1
+        return max(votes, key=lambda label: (votes[label], label), default="") or None
 
     def _middle_s(self, m: Landmark) -> float:
         """UTC seconds of the middle of a track: the moment that its place is of."""
         return seconds(self._world, self._drive, (m.first_stamp_ns + m.last_stamp_ns) // 2)
-
-    def _vote(self, frame: _Frame, m: Landmark, laid: Array) -> tuple[str | None, float] | None:
-        """Label of the box at the landmark's place in one frame and the vote's weight; None when there is none."""
-        mine = [n for n, name in enumerate(frame.classes) if name == m.class_name]
-        if not mine:
-            return None
-        since = (2 * frame.stamp_ns - m.first_stamp_ns - m.last_stamp_ns) * 0.5e-9
-        turn = math.radians(m.heading_deg or 0.0)
-        moved = laid + m.speed_mps * since * np.array([math.sin(turn), math.cos(turn)])
-        east, north, yaw = self._drive.true_pose(frame.stamp_ns)
-        de, dn = moved - (east, north)
-        forward, left = math.cos(yaw) * de + math.sin(yaw) * dn, math.cos(yaw) * dn - math.sin(yaw) * de
-        spots, depth = self._drive.cameras[m.camera].project(np.array([[forward, left, m.extent_m[2] / 2]]))
-        if depth[0] < 0.5:
-            return None
-        middle = (frame.boxes[mine, :2] + frame.boxes[mine, 2:]) / 2
-        half = (frame.boxes[mine, 2:] - frame.boxes[mine, :2]) / 2 + SLACK_PX
-        gap = np.abs(middle - spots[0])
-        best = int(np.argmin(gap.sum(axis=1)))
-        if (gap[best] >= half[best]).any():
-            return None
-        return frame.labels[mine[best]], 1.0 / float(depth[0])
-
-    def _nearest(self, frames: Iterable[_Frame], m: Landmark, laid: Array) -> str | None:
-        """The nearest thing of the landmark's kind that these frames show often enough."""
-        counts: Counter[str] = Counter()
-        for frame in frames:
-            counts.update({name for name in frame.labels if name is not None})
-        best, nearest = None, max(REACH_M, 4.0 * math.sqrt(float(np.linalg.eigvalsh(m.cov_own_m2)[-1])))
-        known = catalogue()
-        for name in sorted(n for n, count in counts.items() if 3 * count >= m.looks):
-            thing = self._things[name]
-            if known.identity_of(thing.class_name) != known.identity_of(m.class_name):
-                continue
-            gap = math.hypot(*(laid - thing.place(self._middle_s(m))))
-            if gap < nearest:
-                best, nearest = name, gap
-        return best
 
 
 def link(world: World, passed: Passed) -> list[Linked]:

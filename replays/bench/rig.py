@@ -53,15 +53,12 @@ def build_pipeline(rig: Rig, drive: SimulatedDrive, atlas: Atlas) -> Pipeline:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Placed:
-    """A closed landmark, the pass-common covariance (2, 2) of its ellipse, and the pose at its last look.
-
-    `boxes` are those it was made from, when the pipeline tells.
-    """
+    """A closed landmark, the pass-common covariance (2, 2) of its ellipse, the pose at its last look, and its boxes."""
 
     landmark: Landmark
     common_m2: Array
     pose: Pose | None
-    boxes: tuple[Observation, ...] = ()
+    boxes: tuple[Observation, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,8 +98,7 @@ class Runner:
         for output in outputs:
             if isinstance(output, LandmarkClosed):
                 pose = self.pipeline.pose_at(output.landmark.last_stamp_ns)
-                boxes = tuple(getattr(output, "observations", ()))
-                self.placed.append(Placed(output.landmark, output.common_m2, pose, boxes))
+                self.placed.append(Placed(output.landmark, output.common_m2, pose, output.observations))
         self.outputs += outputs
 
     def finish(self, drive: SimulatedDrive) -> Passed:
