@@ -38,28 +38,30 @@ class Alignment:
 
     def at(self, time_s: Array) -> tuple[Array, Array, Array]:
         """Offset (T, 2) m and covariance (T, 2, 2) m2 at times, and the share of it (T, 2, 2) owed to known things."""
-        count = len(time_s)
+        times, of = np.unique(time_s, return_inverse=True)
+        count = len(times)
         mean = np.tile(self.prior.mean_m, (count, 1))
         cov = np.tile(self.prior.cov_m2, (count, 1, 1))
         site = np.zeros((count, 2, 2))
-        if not self.runs or not count:
-            return mean, cov, site
-        away = [np.abs(time_s[:, None] - run.time_s[None, :]).min(axis=1) for run in self.runs]
-        nearest = np.argmin(away, axis=0)
-        for index, run in enumerate(self.runs):
-            here = np.flatnonzero(nearest == index)
-            if len(here):
-                mean[here], cov[here], site[here] = self._predict(run, time_s[here])
-        return mean, cov, site
+        if self.runs and count:
+            away = [np.abs(times[:, None] - run.time_s[None, :]).min(axis=1) for run in self.runs]
+            nearest = np.argmin(away, axis=0)
+            for index, run in enumerate(self.runs):
+                here = np.flatnonzero(nearest == index)
+                if len(here):
+                    mean[here], cov[here], site[here] = self._predict(run, times[here])
+        return mean[of], cov[of], site[of]
 
     def _predict(self, run: _Run, time_s: Array) -> tuple[Array, Array, Array]:
         alike = np.exp(-np.abs(time_s[:, None] - run.time_s[None, :]) / self.tau_s)
         cross = np.kron(alike, self.prior.cov_m2)
         mean = self.prior.mean_m + (cross @ run.alpha).reshape(-1, 2)
         gain = (cross @ run.inverse).reshape(len(time_s), 2, -1)
-        cov = self.prior.cov_m2 - np.einsum("tin,tjn->tij", gain, cross.reshape(len(time_s), 2, -1))
-        blocks = gain.reshape(len(time_s), 2, -1, 2)
-        site = np.einsum("tina,nab,tjnb->tij", blocks, run.known_m2, blocks)
+        cov = self.prior.cov_m2 - gain @ cross.reshape(len(time_s), 2, -1).swapaxes(1, 2)
+        site = np.zeros((len(time_s), 2, 2))
+        if run.known_m2.any():
+            owed = (gain.reshape(len(time_s), 2, -1, 1, 2) @ run.known_m2).reshape(gain.shape)
+            site = owed @ gain.swapaxes(1, 2)
         return mean, (cov + cov.transpose(0, 2, 1)) / 2 + 1e-6 * np.eye(2), site
 
 

@@ -99,7 +99,7 @@ def see(anchor: Anchor, look: Look, work: Casework) -> Anchor:
     m = look.landmark
     again = work.same_approach(anchor)
     shape = work.rules.catalogue.classes[anchor.class_name]
-    existence = max(anchor.existence, m.existence)
+    existence = anchor.existence if again else max(anchor.existence, m.existence)
     if not again and m.first_utc_ns is not None and anchor.last_seen_utc_ns is not None:
         prior = survived(anchor.existence, shape, (m.first_utc_ns - anchor.last_seen_utc_ns) * 1e-9)
         existence = after_hit(prior, m.existence)

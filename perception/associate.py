@@ -264,6 +264,16 @@ class _Pass:
         return Obstacles.of(places, [m.heading_deg for m in still], [m.extent_m for m in still])
 
 
+def pass_order(record: PassRecord) -> tuple[int, str, str]:
+    """Sort key of windows of several vehicles: in order of their end in UTC, whatever order they arrived in.
+
+    Raises ValueError for one without UTC, which cannot share a memory.
+    """
+    if record.end_utc_ns is None:
+        raise ValueError(f"pass {record.pass_id} of {record.drive} has no UTC and cannot be put in order with others")
+    return record.end_utc_ns, record.vehicle, record.pass_id
+
+
 def associate(
     known: Sequence[Case],
     anchors: Sequence[Anchor],

@@ -11,7 +11,7 @@ import numpy as np
 from gnss.geodesy import distance_m
 from perception.catalogue import CaseKind
 from perception.existence import ExistenceParams, after_hit, after_miss, survived
-from perception.fuse import aligned, fuse
+from perception.fuse import Fused, aligned, fuse
 from perception.rules import Decision, Finding, Rules
 from perception.serial import triple
 from perception.types import (
@@ -35,6 +35,8 @@ MOST_EVIDENCE = 6
 MOST_PASSES = 32
 """A case keeps its first pass and the newest ones: more would cost time and say no more."""
 
+_WORSE = 1.5
+
 MOST_LOOKS = 4
 """The remembered appearance follows the light of the last few passes."""
 
@@ -51,10 +53,20 @@ class Look:
     position: PassPosition
 
 
+def _spread(position: PassPosition) -> float:
+    return position.cov_aligned_m2[0] + position.cov_aligned_m2[2]
+
+
 def with_pass(passes: tuple[PassPosition, ...], look: Look) -> tuple[PassPosition, ...]:
-    """The passes with this look in the place of an earlier one of the same pass; a coarse one says nothing new."""
+    """The passes with this look in the place of an earlier one of the same pass; a coarse one says nothing new.
+
+    An earlier one that was aligned better stays: a drive that is replayed finds nothing left to be aligned with.
+    """
     others = tuple(p for p in passes if p.pass_id != look.position.pass_id)
     if look.landmark.coarse and passes:
+        return passes
+    old = next((p for p in passes if p.pass_id == look.position.pass_id), None)
+    if old is not None and any(old.cov_aligned_m2) and _spread(look.position) > _WORSE * _spread(old):
         return passes
     others += (look.position,)
     return others if len(others) <= MOST_PASSES else others[:1] + others[1 - MOST_PASSES :]
@@ -88,6 +100,7 @@ class Casework:
         self._params = params
         self._same_approach_s = same_approach_s
         self._taken = set(taken)
+        self._last: tuple[tuple[PassPosition, ...], Fused] | None = None
 
     def same_approach(self, case: Case | Anchor) -> bool:
         """Was the thing last seen or clearly looked at in this approach? Then this is no second look."""
@@ -116,18 +129,24 @@ class Casework:
         shape = self.rules.catalogue.classes[case.class_name]
         return shape.identity != "transient"
 
+    def _fused(self, passes: tuple[PassPosition, ...]) -> Fused:
+        """Fusion of these passes; asked for twice in a row, by the rules and by the case."""
+        if self._last is None or self._last[0] != passes:
+            self._last = passes, fuse(passes)
+        return self._last[1]
+
     def _counted(self, case: Case) -> bool:
         """Has this very pass been taken into the case before?"""
         return any(p.pass_id == self._record.pass_id for p in case.passes)
 
     def judged(self, case: Case, look: Look) -> Finding:
         """The rules' word on a known thing: where all its passes together put it, not where this pass does."""
-        fused = fuse(with_pass(case.passes, look))
+        fused = self._fused(with_pass(case.passes, look))
         there = replace(look.landmark, lat_deg=fused.lat_deg, lon_deg=fused.lon_deg, cov_own_m2=fused.cov_m2)
         return self.rules.judge(there, np.zeros((2, 2)))
 
     def _placed(self, case: Case, passes: tuple[PassPosition, ...]) -> Case:
-        fused, among = fuse(passes), aligned(passes)
+        fused, among = self._fused(passes), aligned(passes)
         budget = [("gnss_m", fused.gnss_sigma_m), ("own_m", fused.own_sigma_m)]
         if any(any(p.cov_site_m2) for p in passes):
             budget.append(("site_m", fused.site_sigma_m))
@@ -215,9 +234,11 @@ class Casework:
             else (m.first_utc_ns - case.last_seen_utc_ns) * 1e-9
         )
         prior = survived(case.existence, shape, elapsed_s)
-        existence = (
-            max(case.existence, m.existence) if again else after_hit(max(prior, self._params.birth), m.existence)
-        )
+        existence = after_hit(max(prior, self._params.birth), m.existence)
+        if again:
+            # Counted before, as one look among others: whatever it was worth is in.
+            others = self._counted(case) and any(p.pass_id != self._record.pass_id for p in case.passes)
+            existence = case.existence if others else max(case.existence, m.existence)
         state, kind, reason = self._next(case, look, existence)
         old = {p.sha256 for p in case.evidence}
         fresh = tuple(p for p in m.pictures if p.sha256 not in old) if not again or len(case.evidence) < 2 else ()

@@ -45,6 +45,7 @@ _TRAIL_POINTS = 500
 """10 km of way are remembered: long enough to know that the car was away from a place."""
 
 _NEARBY_M = 80.0
+_STRETCH_NS = 12_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,11 @@ class PipelineSetup:
     atlas: Atlas
     thresholds: Mapping[str, float]
     params: PipelineParams = field(default_factory=PipelineParams)
+
+
+def _lately(other: Landmark, landmark: Landmark) -> bool:
+    """Is it another landmark of the same stretch of road?"""
+    return other.id != landmark.id and abs(other.last_stamp_ns - landmark.last_stamp_ns) < _STRETCH_NS
 
 
 class Pipeline:
@@ -256,7 +262,7 @@ class Pipeline:
             urgent = finding.kind is not None and self._setup.catalogue.kinds[finding.kind].urgent
             if urgent and not survey.landmark.coarse:
                 whole = window.record(())
-                others = tuple(m for m in whole.landmarks if m.id != survey.landmark.id)
+                others = tuple(m for m in whole.landmarks if _lately(m, survey.landmark))
                 # The rest of the window only helps to find the offset: nothing is missed before its end.
                 record = replace(whole, landmarks=(survey.landmark,), live=others, looked=False)
                 out.extend(self._associate(record, ends=False))

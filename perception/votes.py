@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,6 +86,13 @@ def squares(gaps: Array, covs: Array) -> Array:
     return squared
 
 
+def inverses(covs: Array) -> Array:
+    """Inverses (..., 2, 2) of covariances, in closed form."""
+    turned = np.stack([covs[..., 1, 1], -covs[..., 0, 1], -covs[..., 0, 1], covs[..., 0, 0]], axis=-1)
+    result: Array = (turned / dets(covs)[..., None]).reshape(covs.shape)
+    return result
+
+
 def dets(covs: Array) -> Array:
     """Determinants (...,) of covariances (..., 2, 2)."""
     result: Array = covs[..., 0, 0] * covs[..., 1, 1] - covs[..., 0, 1] ** 2
@@ -102,45 +110,69 @@ class Mode:
     score: float
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Segment:
+    """The votes of a few seconds: `member` (P, L) says whose they are, `ratio` (P,) what they weigh against birth."""
+
+    gap_m: Array
+    spread_m2: Array
+    inverse: Array
+    ratio: Array
+    member: Array
+
+    @classmethod
+    def of(cls, votes: Votes, drift_m2: Array, params: AlignParams) -> Self:
+        """Votes whose offset may have drifted by `drift_m2` (2, 2) within the segment."""
+        spread = votes.cov_m2 + drift_m2
+        ratio = votes.weight / (_TAU * np.sqrt(dets(spread)) * params.new_per_m2)
+        rows = np.unique(votes.row, return_inverse=True)[1]
+        member = (rows[:, None] == np.arange(int(rows.max()) + 1)[None, :]).astype(np.float64)
+        return cls(votes.gap_m, spread, inverses(spread), ratio, member)
+
+    def likely(self, offsets: Array) -> Array:
+        """Likelihood ratio (M, P) of every vote under offsets (M, 2)."""
+        result: Array = self.ratio * np.exp(-0.5 * squares(self.gap_m - offsets[:, None, :], self.spread_m2))
+        return result
+
+    def score(self, offsets: Array) -> Array:
+        """Log evidence (M,) of offsets (M, 2) against "nobody knew any of it"."""
+        result: Array = np.log1p(self.likely(offsets) @ self.member).sum(axis=1)
+        return result
+
+    def refined(self, offset: Array, prior: Prior, rounds: int = 3) -> tuple[Array, Array]:
+        """Offset and covariance after some steps of expectation and maximisation from `offset`."""
+        known = np.linalg.inv(prior.cov_m2)
+        cov = prior.cov_m2
+        for _ in range(rounds):
+            likely = self.likely(offset[None])[0]
+            share = likely / (1.0 + self.member @ (likely @ self.member))
+            cov = np.linalg.inv(np.tensordot(share, self.inverse, 1) + known)
+            pull = share @ (self.inverse @ self.gap_m[:, :, None])[:, :, 0]
+            offset = cov @ (pull + known @ prior.mean_m)
+        return offset, cov
+
+
 def modes_of(votes: Votes, segments: Index, prior: Prior, params: AlignParams) -> list[Mode]:
     """The best few offsets of every segment, refined by their voters' responsibilities."""
     drift = prior.cov_m2 * 2.0 * (1.0 - math.exp(-params.segment_s / 3.0 / params.tau_s))
     found: list[Mode] = []
-    for segment in np.unique(segments).tolist():
-        mine = votes.keep(np.flatnonzero(segments == segment))
-        spread = mine.cov_m2 + drift
-        ratio = mine.weight / (_TAU * np.sqrt(dets(spread)) * params.new_per_m2)
-        rows = np.unique(mine.row, return_inverse=True)[1]
-        member = np.zeros((len(mine), int(rows.max()) + 1))
-        member[np.arange(len(mine)), rows] = 1.0
-        middle = float(np.mean(mine.time_s))
-
-        def evidence(
-            offsets: Array, mine: Votes = mine, spread: Array = spread, ratio: Array = ratio, member: Array = member
-        ) -> tuple[Array, Array]:
-            likely = ratio * np.exp(-0.5 * squares(mine.gap_m - offsets[:, None, :], spread))
-            return likely, np.log1p(likely @ member).sum(axis=1)
-
-        scores = evidence(mine.gap_m)[1]
-        left = scores - 0.5 * squares(mine.gap_m - prior.mean_m, prior.cov_m2 + spread)
+    for number in np.unique(segments).tolist():
+        mine = votes.keep(np.flatnonzero(segments == number))
+        segment, middle = _Segment.of(mine, drift, params), float(np.mean(mine.time_s))
+        left = segment.score(mine.gap_m)
+        left -= 0.5 * squares(mine.gap_m - prior.mean_m, prior.cov_m2 + segment.spread_m2)
+        here: list[Mode] = []
         for _ in range(params.most_modes):
             best = int(np.argmax(left))
             if not np.isfinite(left[best]):
                 break
-            offset, cov = mine.gap_m[best], spread[best]
-            for _ in range(3):
-                likely = evidence(offset[None])[0][0]
-                share = likely / (1.0 + member @ (likely @ member))
-                information = np.einsum("p,pij->ij", share, np.linalg.inv(spread)) + np.linalg.inv(prior.cov_m2)
-                cov = np.linalg.inv(information)
-                pull = np.einsum("p,pij,pj->i", share, np.linalg.inv(spread), mine.gap_m)
-                offset = cov @ (pull + np.linalg.solve(prior.cov_m2, prior.mean_m))
-            known = [m for m in found if m.segment == segment]
-            if all(squares(offset - m.offset_m, cov + m.cov_m2) > params.inlier_gate for m in known):
-                found.append(Mode(segment, middle, offset, cov, float(evidence(offset[None])[1][0])))
-            near = squares(mine.gap_m - offset, spread + cov) < params.inlier_gate
+            offset, cov = segment.refined(mine.gap_m[best], prior)
+            if all(squares(offset - m.offset_m, cov + m.cov_m2) > params.inlier_gate for m in here):
+                here.append(Mode(number, middle, offset, cov, float(segment.score(offset[None])[0])))
+            near = squares(mine.gap_m - offset, segment.spread_m2 + cov) < params.inlier_gate
             near[best] = True
             left[near] = -math.inf
+        found += here
     return found
 
 

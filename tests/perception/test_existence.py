@@ -16,7 +16,7 @@ from perception.existence import (
     survived,
     track_existence,
 )
-from perception.glance import ViewField, clear_looks
+from perception.glance import Obstacles, ViewField, clear_looks
 from perception.types import Detections, Observation, View
 from tests.builders import CATALOGUE, CLASS_NAMES, FRAME, FRONT, Thing, World, make_pose, make_view
 
@@ -133,6 +133,22 @@ def test_a_nearer_thing_hides_and_a_farther_one_does_not() -> None:
     place = (4.0, 50.0)
     assert _hidden_by(Thing("t", "truck", 3.2, 44.0), place) == 0.0
     assert _hidden_by(Thing("t", "truck", 4.0, 62.0), place) > 0.9
+
+
+def test_what_the_pass_found_standing_hides_even_where_the_detector_missed_it() -> None:
+    place = (4.0, 50.0)
+    field = ViewField.of(_drive(place), FRAME, PARAMS)
+
+    def chance(*spots: tuple[float, float], name: str = "truck") -> float:
+        shape = CATALOGUE.classes[name]
+        stands = Obstacles.of(np.array(spots), [0.0] * len(spots), [shape.size_m] * len(spots))
+        return float(clear_looks(np.array([place]), TIGHT[None], [HEAP], field, CAMERAS, PARAMS, stands)[0][0])
+
+    assert chance((3.2, 44.0)) == 0.0
+    assert chance((4.0, 62.0)) > 0.9
+    assert chance((-4.0, 44.0)) > 0.9
+    assert chance((3.2, 44.0), name="pothole") > 0.9
+    assert chance() > 0.9
 
 
 def test_a_thing_that_stands_on_the_place_hides_it() -> None:

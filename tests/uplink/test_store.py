@@ -13,11 +13,13 @@ import pytest
 
 from gnss.clock import ManualClock
 from perception.store import tile_of
-from perception.types import Anchor, CaseChange, CaseState
+from perception.types import Anchor, AnchorUpdate, CaseChange, CaseState, PassPosition
 from tests.uplink.builders import case, change, opened, picture
+from uplink.database import Database, Schema
 from uplink.envelope import digest_of
 from uplink.errors import EvidenceMismatch, StoreError
 from uplink.files import Spool
+from uplink.migrations import DEVICE_STORE
 from uplink.platform.contract import CaseBody
 from uplink.store import SqliteStore
 
@@ -42,6 +44,51 @@ def test_cases_come_back_by_tile_with_candidates_and_anchors(store: SqliteStore)
     assert known.cases[0] == near.case
     assert known.anchors == (anchor,)
     assert [len(k.cases) for k in store.known([(0, 0), tile_of(far.case.lat_deg, far.case.lon_deg)], 1)] == [0, 1]
+
+
+def learned(name: str, revision: int = 1) -> Anchor:
+    seen = PassPosition("p1", 1, 30.2501, 120.1501, (0.04, 0.0, 0.04), (2.25, 0.0, 2.25), 0.5, -0.25)
+    return Anchor(
+        name, "pole", 30.2501, 120.1501, (2.29, 0.0, 2.29), (seen,), revision, 0.99, 1, 1, 0, 30.2502, 120.1502,
+        (0.05, 0.0, 0.05), (0.5, 0.5),
+    )  # fmt: skip
+
+
+def test_learned_anchors_are_kept_with_their_passes_moved_and_forgotten(store: SqliteStore, clock: ManualClock) -> None:
+    tile = tile_of(30.2501, 120.1501)
+    store.commit([], [AnchorUpdate(1, "p1", (learned("a"), learned("b")))])
+    store.commit([opened(1)], [AnchorUpdate(2, "p2", (learned("a", 2),), ("b",))])
+    assert store.outbox.backlog().events == 1
+    again = reopen(store, clock)
+    (known,) = again.known([tile], 5)
+    assert known.anchors == (learned("a", 2),)
+    again.close()
+
+
+def test_anchors_and_cases_are_one_transaction(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(SqliteStore, "_keep_anchors", staticmethod(refuse))
+    with pytest.raises(OSError, match="full"):
+        store.commit([opened(1)], [AnchorUpdate(1, "p1", (learned("a"),))])
+    assert store.cases() == []
+    assert store.last_seq == 0
+
+
+def test_a_store_of_the_first_schema_keeps_its_anchors(tmp_path: Path, clock: ManualClock) -> None:
+    path = tmp_path / "car" / "store.sqlite"
+    path.parent.mkdir()
+    first = Schema(DEVICE_STORE.application_id, DEVICE_STORE.migrations[:1])
+    old = Database(path, first)
+    with old.transaction() as tx:
+        row, column = tile_of(30.2501, 120.1501)
+        values = ("pole-1", "pole", 30.2501, 120.1501, 0.01, 0.0, 0.01, row, column)
+        tx.execute("INSERT INTO anchor VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+    old.close()
+    with SqliteStore(path, "car-1", clock) as store:
+        (known,) = store.known([(row, column)], 1)
+        assert known.anchors == (Anchor("pole-1", "pole", 30.2501, 120.1501, (0.01, 0.0, 0.01)),)
 
 
 def test_memory_and_outbox_outlive_the_process(store: SqliteStore, clock: ManualClock) -> None:
