@@ -88,7 +88,8 @@ def _judge(
     resolved = {ch.case_id for ch in visit.passed.changes if ch.case.state is CaseState.RESOLVED}
     opened = {ch.case_id for ch in visit.passed.changes if ch.case.state in ACTIVE_STATES}
     things = {t.id: t for t in world.things}
-    _judge_open_cases(before, owners, things, views, resolved, at_s, lives)
+    left = {owners[c.id] for c in fleet.cases()}
+    _judge_open_cases(before, owners, things, views, resolved, left, at_s, lives)
     for thing in things.values():
         if thing.kind is None or thing.from_s > at_s:
             continue
@@ -112,17 +113,21 @@ def _judge_open_cases(
     things: Mapping[str, Thing],
     views: Mapping[str, float],
     resolved: set[str],
+    left: set[str | None],
     at_s: float,
     lives: Lives,
 ) -> None:
-    """Every open case of a thing that is there is a chance to resolve falsely; of a hidden place, one to guess."""
+    """Every open case of a thing that is there is a chance to resolve falsely; of a hidden place, one to guess.
+
+    A misplaced second case that is closed while another one stays open (`left`) tells nobody that the thing is gone.
+    """
     for name, state in before.items():
         owner = owners.get(name)
         if state not in ACTIVE_STATES or owner is None:
             continue
         if things[owner].exists(at_s):
             lives.chances += 1
-            lives.false += name in resolved
+            lives.false += name in resolved and owner not in left
         if views.get(owner, 0.0) == 0.0:
             lives.hidden_chances += 1
             lives.hidden += name in resolved
@@ -149,5 +154,5 @@ def conclude(results: Results, seed: int) -> list[Figure]:
 
 
 EXPERIMENT = Experiment(
-    "resolve", "7 resolved means looked and gone", {"pD 0.9": (22, 1), "pD 0.95": (22, 1)}, measure, conclude
+    "resolve", "7 resolved means looked and gone", {"pD 0.9": (40, 1), "pD 0.95": (40, 1)}, measure, conclude
 )

@@ -22,7 +22,7 @@ EXPERIMENTS: dict[str, Experiment] = {
 ALONE = frozenset({"cost"})
 """Experiments that time something: they run after the others, one world at a time."""
 DEFAULT_SEED = 20_261
-QUICK, FULL = 0.08, 1.0
+QUICK, FULL = 0.05, 1.0
 
 
 @dataclass(frozen=True, slots=True)

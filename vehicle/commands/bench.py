@@ -45,7 +45,7 @@ def _add_cases(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     v = verbs.add_parser("cases", help="simulated streets with truth: places, ellipses, duplicates, resolves, cost")
     v.add_argument("--seed", type=int, default=DEFAULT_SEED, help=f"seed of all worlds (default {DEFAULT_SEED})")
     v.add_argument("--only", metavar="NAME,NAME", help=f"some of: {', '.join(EXPERIMENTS)}")
-    v.add_argument("--quick", action="store_true", help="a twelfth of the worlds: a minute instead of ten")
+    v.add_argument("--quick", action="store_true", help="a twentieth of the worlds: a minute instead of ten")
     v.add_argument("--size", type=float, help="share of the full worlds, above 0; overrides --quick")
     v.add_argument("--processes", type=int, default=2, help="worlds at a time (default 2)")
     v.add_argument("--config", type=Path, metavar="CAR.toml", help="tuning to measure (default: the shipped one)")
