@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from gnss.types import Array
 from perception.remerge import remerge
 from perception.serial import matrix2
-from perception.types import ACTIVE_STATES, LISTED_STATES, Case, CaseState
+from perception.types import ACTIVE_STATES, LISTED_STATES, CalibrationUpdate, Case, CaseState
 from replays.bench.link import Feeds, Linked, link
 from replays.bench.memory import MemoryStore
 from replays.bench.rig import Passed, Rig, travel
@@ -47,6 +47,7 @@ class Fleet:
     feeds: Feeds = field(default_factory=Feeds)
     seen: set[str] = field(default_factory=set)
     driven: int = 0
+    calibration: dict[str, tuple[CalibrationUpdate, ...]] = field(default_factory=dict)
 
     def go(self, ride: Ride) -> Visit:
         """Drive one ride; rides must come in order of their start."""
@@ -54,7 +55,10 @@ class Fleet:
             self.world, ride, self.card, int(np.random.SeedSequence((self.seed, self.driven)).generate_state(1)[0])
         )
         self.driven += 1
-        passed = travel(self.rig, self.world, drive, self.store)
+        begun = drive.events[0].stamp_ns
+        start = [replace(update, stamp_ns=begun) for update in self.calibration.get(ride.vehicle, ())]
+        passed = travel(self.rig, self.world, drive, self.store, start if self.rig.carries else ())
+        self.calibration[ride.vehicle] = passed.calibration
         visit = Visit(ride, passed, tuple(link(self.world, passed)))
         self.feeds.add(passed, visit.linked)
         self.seen |= visible(drive)

@@ -14,6 +14,7 @@ from perception.pipeline import Pipeline, PipelineParams, PipelineSetup
 from perception.store import CaseStore, tiles_around
 from perception.types import (
     AnchorUpdate,
+    CalibrationUpdate,
     CaseChange,
     Landmark,
     LandmarkClosed,
@@ -34,13 +35,15 @@ Sink = Callable[[Output], None]
 class Rig:
     """What every pipeline of a run is built from; handed in by the command, which knows the models' folder.
 
-    `model` is the card of the network that costs are compared with; None: not compared.
+    `model` is the card of the network that costs are compared with; None: not compared. `carries`: a car's next drive
+    starts with the calibration that its last one ended with (as long as the car itself does not, neither does this).
     """
 
     catalogue: Catalogue
     thresholds: Mapping[str, float]
     params: PipelineParams = field(default_factory=PipelineParams)
     model: Path | None = None
+    carries: bool = False
 
 
 def build_pipeline(rig: Rig, drive: SimulatedDrive, atlas: Atlas) -> Pipeline:
@@ -70,6 +73,7 @@ class Passed:
     ended: tuple[TrackEnded, ...]
     changes: tuple[CaseChange, ...]
     records: tuple[PassRecord, ...]
+    calibration: tuple[CalibrationUpdate, ...]
 
 
 @dataclass(slots=True)
@@ -107,7 +111,8 @@ class Runner:
         ended = tuple(o for o in self.outputs if isinstance(o, TrackEnded))
         changes = tuple(o for o in self.outputs if isinstance(o, CaseChange))
         records = tuple(o.record for o in self.outputs if isinstance(o, PassClosed))
-        return Passed(drive, tuple(self.placed), ended, changes, records)
+        learned = {o.camera: o for o in self.outputs if isinstance(o, CalibrationUpdate)}
+        return Passed(drive, tuple(self.placed), ended, changes, records, tuple(learned.values()))
 
 
 def travel(rig: Rig, world: World, drive: SimulatedDrive, store: CaseStore, events: Iterable[Event] = ()) -> Passed:

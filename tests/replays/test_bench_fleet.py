@@ -125,6 +125,19 @@ def test_what_no_pass_could_see_is_neither_missed_nor_false(quiet_world: World) 
     assert (score.total.matched, score.total.missed, score.total.false) == (0, 0, 0)
 
 
+def test_calibration_is_carried_when_the_car_does(quiet_world: World) -> None:
+    knocked = replace(QUIET, mount_yaw_deg=2.0, mount_pitch_deg=1.0)
+    first, second = rides(quiet_world, 2, 1, ("front",), 2)
+    biases = []
+    for carries in (False, True):
+        fleet = Fleet(replace(RIG, carries=carries), quiet_world, knocked, 3)
+        learned = fleet.go(first).passed.calibration
+        assert [update.camera for update in learned] == ["front"]
+        begun = Ride("begun", "car-1", second.start_s, start_m=-42.0, end_m=-30.0)
+        biases.append(fleet.go(begun).passed.calibration[0].yaw_deg - learned[0].yaw_deg)
+    assert abs(biases[1]) < 1e-9 < abs(biases[0])
+
+
 def test_ghosts_stay() -> None:
     world = street(5, 10.0, 40.0)
     brief = replace(world, things=tuple(replace(t, to_s=100.0) for t in world.things))
