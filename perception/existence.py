@@ -24,15 +24,17 @@ class ExistenceParams:
     group_s: float = 0.4
     most_group_ratio: float = 6.0
     correlated_groups: float = 3.0
-    group_pd: float = 0.6
+    group_pd: float = 0.75
     most_pass_pd: float = 0.95
     false_pass: float = 0.05
     open_at: float = 0.95
     resolve_at: float = 0.02
     least_height_px: float = 20.0
-    least_flat_px: float = 7.0
+    least_flat_px: float = 4.0
+    least_flat_size_px: float = 14.0
     farthest_m: float = 25.0
-    farthest_flat_m: float = 12.0
+    farthest_flat_m: float = 15.0
+    most_covered: float = 0.25
     least_sharpness: float = 15.0
 
 

@@ -6,6 +6,7 @@ neither a box of the frame nor a thing that the pass found standing in the way h
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -24,6 +25,7 @@ _CORNERS = np.array([(x, y, z) for x in (-1.0, 1.0) for y in (-1.0, 1.0) for z i
 _EDGE_PX = 2.0
 _TALL_M, _WIDE_M = 0.8, 0.5
 _AT_ONCE = 20_000
+_LEAST_CLEAR = 2
 
 Flags = NDArray[np.bool_]
 
@@ -138,16 +140,17 @@ def clear_looks(
             thing[part], view[part], places_m, covs_m2, shapes, field, cameras, params, obstacles or Obstacles.none()
         )
     group = (field.stamp_ns[view] * 1e-9 / params.group_s).astype(np.int64)
-    eye = field.camera[view]
-    spoilt = set(zip(thing[hidden].tolist(), group[hidden].tolist(), eye[hidden].tolist(), strict=True))
+    keys = list(zip(thing.tolist(), group.tolist(), field.camera[view].tolist(), strict=True))
+    seen, lost = Counter(keys[p] for p in np.flatnonzero(clear)), Counter(keys[p] for p in np.flatnonzero(hidden))
     groups: dict[int, set[int]] = {}
     for p in np.flatnonzero(clear).tolist():
-        k, g = int(thing[p]), int(group[p])
-        if (k, g, int(eye[p])) not in spoilt:
+        # One frame in which the detector missed what stands in the way must not open a hidden place.
+        if lost[keys[p]] == 0 or (seen[keys[p]] >= _LEAST_CLEAR and seen[keys[p]] > lost[keys[p]]):
+            k, g, _ = keys[p]
             groups.setdefault(k, set()).add(g)
             last[k] = max(last[k], field.stamp_ns[view[p]])
-    for k, seen in groups.items():
-        chance[k] = min(1.0 - (1.0 - params.group_pd) ** len(seen), params.most_pass_pd)
+    for k, moments in groups.items():
+        chance[k] = min(1.0 - (1.0 - params.group_pd) ** len(moments), params.most_pass_pd)
     return chance, last
 
 
@@ -186,17 +189,19 @@ def _seen(
     inside = (depth[:, :16] >= 1.0).all(axis=1) & (outer >= _EDGE_PX).all(axis=(1, 2))
     inside &= (outer <= field.size_px[view][:, None, :] - 1.0 - _EDGE_PX).all(axis=(1, 2))
     box = np.concatenate([inner.min(axis=1), inner.max(axis=1)], axis=1)
-    inside &= box[:, 3] - box[:, 1] >= least
+    sides = box[:, 2:] - box[:, :2]
+    flat = np.array([s.flat for s in shapes])[thing]
+    inside &= (sides[:, 1] >= least) & (~flat | (sides.prod(axis=1) >= params.least_flat_size_px**2))
     good = np.flatnonzero(inside)
     hidden = np.zeros(len(thing), np.bool_)
     if len(good):
-        hidden[good] = _hidden(box[good], field.boxes(view[good]), base[good, 1])
+        hidden[good] = _hidden(box[good], field.boxes(view[good]), base[good, 1], params.most_covered)
         hidden[good] |= _behind(places_m[thing[good]], field.place_m[view[good]], half[good], obstacles)
     return inside & ~hidden, inside & hidden
 
 
-def _hidden(box: Array, boxes: Array, foot_px: Array) -> Flags:
-    """Does one box (n, B, 4) with its foot at or before the place's middle cover more than a tenth of `box` (n, 4)?
+def _hidden(box: Array, boxes: Array, foot_px: Array, most: float) -> Flags:
+    """Does one box (n, B, 4) with its foot at or before the place's middle cover more than `most` of `box` (n, 4)?
 
     A thing that stands at the place itself hides it too: what is under or behind it was not seen to be gone.
     """
@@ -204,7 +209,7 @@ def _hidden(box: Array, boxes: Array, foot_px: Array) -> Flags:
     high = np.minimum(box[:, None, 2:], boxes[:, :, 2:])
     covered = np.maximum(high - low, 0.0).prod(axis=2)
     area = np.maximum((box[:, 2] - box[:, 0]) * (box[:, 3] - box[:, 1]), 1.0)
-    large = covered > 0.1 * area[:, None]
+    large = covered > most * area[:, None]
     result: Flags = (large & (boxes[:, :, 3] >= foot_px[:, None] - 2.0)).any(axis=1)
     return result
 
@@ -226,5 +231,5 @@ def _behind(places_m: Array, eyes_m: Array, half_m: Array, obstacles: Obstacles)
     aside = np.abs(gap[..., 0] * unit[:, None, None, 1] - gap[..., 1] * unit[:, None, None, 0])
     thick = obstacles.radius_m[None, :, None]
     between = (along > 0.5) & (along < (length + half_m)[:, None, None])
-    result: Flags = (between & (aside < thick + 0.5 * half_m[:, None, None])).any(axis=(1, 2))
+    result: Flags = (between & (aside < thick + 0.25 * half_m[:, None, None])).any(axis=(1, 2))
     return result

@@ -134,10 +134,11 @@ def lay(
 
 
 def _alone(places_m: Array, known: Known) -> NDArray[np.bool_]:
-    """Places (L, 2) that have nothing known near."""
-    if not len(known.things):
+    """Places (L, 2) that have nothing known near, what this very pass has touched aside."""
+    others = known.place_m[~known.mine]
+    if not len(others):
         return np.ones(len(places_m), np.bool_)
-    apart = np.hypot(*(places_m[:, None, :] - known.place_m[None, :, :]).transpose(2, 0, 1))
+    apart = np.hypot(*(places_m[:, None, :] - others[None, :, :]).transpose(2, 0, 1))
     result: NDArray[np.bool_] = apart.min(axis=1) > _NEIGHBOUR_M
     return result
 

@@ -65,10 +65,11 @@ def test_a_bin_settles_after_three_days_within_half_a_metre() -> None:
 
 
 def _register(grade: str) -> list[Component]:
-    return [
-        Component(f"330106010310000{i:02d}", "pole", "01031", *FRAME.to_geo(*place), grade)
-        for i, place in enumerate(POLES.places_m.tolist())
-    ]
+    found = []
+    for i, (east, north) in enumerate(POLES.places_m.tolist()):
+        lat, lon = FRAME.to_geo(east, north)
+        found.append(Component(f"330106010310000{i:02d}", "pole", "01031", lat, lon, grade))
+    return found
 
 
 def test_the_citys_register_corrects_the_pass_and_shrinks_its_common_part() -> None:
