@@ -1,9 +1,9 @@
 """How the errors of a track's box edges hang together: white grain, slow detector drift, and shakes of the whole box.
 
 Every edge has a white part and a Gauss-Markov part; attitude that no pose knows moves both edges of a direction alike
-and fades quickly; the pose's own error moves them alike and fades slowly. A track's errors of one direction are thus
-one Gaussian vector, and the fit weighs them by the inverse of its covariance: thirty frames at 10 Hz are not thirty
-measurements (geolocation.md, heading and 8B).
+and fades quickly, and the nod of a braking car stays while it brakes; the pose's own error moves them alike and fades
+slowly. A track's errors of one direction are thus one Gaussian vector, and the fit weighs them by the inverse of its
+covariance: thirty frames at 10 Hz are not thirty measurements (geolocation.md, heading and 8B).
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ class BoxNoise:
     yaw_jitter_deg: float = 0.2
     jitter_tau_s: float = 0.25
     pose_tau_s: float = 10.0
+    nod_deg_per_mps2: float = 0.25
     huber: float = 2.5
 
 
@@ -51,6 +52,19 @@ class EdgeCovariance:
         """Those of the tracks `rows` alone."""
         return EdgeCovariance(self.white[rows], self.shared[rows])
 
+    def slack(self, edge: int, shift: float, grain: float) -> EdgeCovariance:
+        """With one edge across (0 left, 1 right) that ends somewhere inside the thing all the time.
+
+        Something that no detector names hides that side: the edge is off by one unknown `shift` (1 sigma, normalised
+        coordinates) in all frames and by `grain` in each.
+        """
+        white, shared = self.white.copy(), self.shared.copy()
+        half = white.shape[-1] // 2
+        own = slice(edge * half, (edge + 1) * half)
+        white[:, 0, own] += grain**2
+        shared[:, 0, own, own] += shift**2
+        return EdgeCovariance(white, shared)
+
     def scaled(self, factor: Array) -> EdgeCovariance:
         """With all variances of each track times `factor` (B,)."""
         return EdgeCovariance(self.white * factor[:, None, None], self.shared * factor[:, None, None, None])
@@ -63,9 +77,12 @@ class EdgeCovariance:
         return np.asarray(np.linalg.inv(full), np.float64)
 
     def trust(self, residuals: Array, huber: float) -> Array:
-        """Huber's weights (B, 2, 2F) as a share of trust in each residual, by its own sigma."""
+        """Trust (B, 2, 2F) in each residual: 1 within `huber` sigmas, beyond it falls so that none pulls harder.
+
+        A box of something else pulls with all its weight under Huber's own weights; these let go of it.
+        """
         size = np.abs(residuals) / self.sigma
-        return np.asarray(np.sqrt(np.minimum(1.0, huber / np.maximum(size, 1e-9))), np.float64)
+        return np.asarray(np.minimum(1.0, huber / np.maximum(size, 1e-9)), np.float64)
 
 
 def edge_covariance(
@@ -98,6 +115,9 @@ def edge_covariance(
         shake = np.radians(jitter_deg[:, axis, None]) * bend
         slide = np.hypot(moved, turn) if axis == 0 else lifted
         both = jitter * _outer(shake) + slow * _outer(slide)
+        if axis == 1:
+            # A car that brakes nods for as long as it brakes; by how much is its own secret.
+            both = both + _outer(math.radians(noise.nod_deg_per_mps2) * view.accel_mps2 * bend)
         for k, edge in enumerate((axis, axis + 2)):
             own = slice(k * frames, (k + 1) * frames)
             grain = np.where(usable[:, :, edge], sigma[:, :, edge], 0.0) * math.sqrt(noise.edge_share)

@@ -273,6 +273,9 @@ class Casework:
                 ChangeKind.CANDIDATE,
                 f"seen again; existence {existence:.2f} below {self._params.open_at:.2f}",
             )
+        if m.doubt:
+            # Another car in the same queue an hour later looks like the same car parked: no revisit proves that one.
+            return CaseState.CANDIDATE, ChangeKind.CANDIDATE, f"seen again, but {m.doubt}"
         if finding.decision is Decision.ACCEPT:
             return CaseState.OPEN, ChangeKind.OPENED, finding.reason
         if m.last_utc_ns is None or case.first_seen_utc_ns is None or finding.dwell_s is None:

@@ -56,3 +56,16 @@ def moving_guess(view: Sightings, shapes: Sequence[ObjectClass], mount: Array, b
     velocity = np.clip((b - a) / np.maximum(t1 - t0, 0.05)[:, None], -30.0, 30.0)
     velocity[count < 2] = 0.0
     return np.column_stack([b - velocity * t1[:, None], velocity])
+
+
+def paced_guess(view: Sightings, shapes: Sequence[ObjectClass], mount: Array) -> Array:
+    """Starts (B, 4) of things that keep their distance: as far as their size says, at our own mean velocity."""
+    place, nearest = first_guess(view, shapes, mount, np.ones(len(view), dtype=bool), view.seen)
+    seen = view.seen
+    row, last = np.arange(len(view)), seen.sum(axis=1) - 1
+    span = np.maximum(view.time_s[row, last] - view.time_s[:, 0], 0.05)
+    velocity = np.column_stack(
+        [view.east_m[row, last] - view.east_m[:, 0], view.north_m[row, last] - view.north_m[:, 0]]
+    )
+    velocity = velocity / span[:, None]
+    return np.column_stack([place - velocity * view.time_s[row, nearest][:, None], velocity])

@@ -23,15 +23,17 @@ from perception.sights import Batch, LocateParams, Sight, collect
 from perception.solver import Fit, fit
 from perception.types import Verdict
 
-_FIRST_ROUND, _SECOND_ROUND = 14, 6
-"""Steps of the fits: from a guess, and again with outliers known."""
+_LEFT_OUT = 0.6
+_ROUNDS, _FIRST_ROUND, _LATER_ROUND = 2, 14, 5
+"""Steps of the fits: from a guess, and twice again with outliers known."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Placement:
     """Where a track is: footprint centre, own covariance (2, 2) east/north m2, verdict, size, how well it fits.
 
-    `misfit` is chi2 per residual: 1 when box noise is as declared.
+    `misfit` is chi2 per residual: 1 when box noise is as declared. `doubt` is the share of edges that were left out as
+    belonging to something else.
     """
 
     lat_deg: float
@@ -44,6 +46,7 @@ class Placement:
     closest_range_m: float
     coarse: bool
     misfit: float
+    doubt: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,7 +77,7 @@ def _mended(
     """
     mended = list(placements)
     broken = [
-        row for row, p in enumerate(placements) if p.misfit > params.broken_misfit and p.verdict is not Verdict.MOVING
+        row for row, p in enumerate(placements) if p.doubt > params.most_doubt and p.verdict is not Verdict.MOVING
     ]
     halves: list[Sight] = []
     for row in broken:
@@ -83,38 +86,29 @@ def _mended(
             halves.append(Sight(s.observations[part], s.poses[part], s.camera, s.shape))
     again = _place(halves, mounts, params).placements if halves else ()
     for k, row in enumerate(broken):
-        best = min(again[2 * k : 2 * k + 2], key=lambda p: p.misfit)
-        mended[row] = replace(best, coarse=best.coarse or best.misfit > params.broken_misfit)
+        best = min(again[2 * k : 2 * k + 2], key=lambda p: p.doubt)
+        mended[row] = replace(best, coarse=best.coarse or best.doubt > params.most_doubt)
     return tuple(mended)
 
 
 def _place(sights: Sequence[Sight], mounts: Mapping[str, MountBias], params: LocateParams) -> Placed:
     batch = collect(sights, mounts, params)
     guesses = [_Guess(*start) for start in batch.starts()]
-    still, turned, rest, early = _fits(batch, batch.noise.weight(), guesses, _FIRST_ROUND)
-    moving = _either(early.log_evidence > rest.log_evidence, early, rest)
-    # The freer hypothesis says what is an outlier: a moving car must not look like a parked one with bad boxes.
-    likely = still.residuals.copy()
-    likely[batch.free] = _either(
-        turned.log_evidence > still.log_evidence[batch.free], turned, still.of(batch.free)
-    ).residuals
-    likely[batch.vehicle] = moving.residuals
-    trust = batch.noise.trust(likely, params.box.huber)
-    misfit = _misfit(likely, batch.noise.weight(trust), batch)
-    # A detector that is rougher (or finer) than declared shows in every track: the noise follows, slowly.
-    used = np.isfinite(batch.view.sigma).sum(axis=(1, 2))
-    scale = (params.misfit_prior + misfit * used) / (params.misfit_prior + used)
-    weight = batch.noise.scaled(scale).weight(trust)
-    again = [
-        _Guess(g.rows, f.parameters, g.information) for g, f in zip(guesses[:3], (still, turned, moving), strict=True)
-    ]
-    still, turned, moving = _fits(batch, weight, again, _SECOND_ROUND)
+    plain = batch.noise.weight()
+    still, turned, moving, *others = _fits(batch, guesses, [plain[g.rows] for g in guesses], _FIRST_ROUND)
+    for other in others:
+        moving = _either(other.log_evidence > moving.log_evidence, other, moving)
+    for _ in range(_ROUNDS):
+        guesses = [g.at(f.parameters) for g, f in zip(guesses[:3], (still, turned, moving), strict=True)]
+        weights, misfit = _weights(batch, guesses, (still, turned, moving), params)
+        still, turned, moving = _fits(batch, guesses, weights, _LATER_ROUND)
     static = _blended(still, turned, batch.free)
-    poor = _misfit(static.residuals, weight, batch) > params.static_misfit
-    verdicts, speeds, final = _judged(static, moving, poor, batch, params)
-    final, taught_mounts = _shared(final, batch, verdicts, misfit, mounts, params)
-    rows = zip(range(len(sights)), verdicts, speeds, misfit, strict=True)
-    placements = tuple(_placement(final, batch, row, (v, s), m, params) for row, v, s, m in rows)
+    verdicts, speeds, final = _judged(static, moving, batch, params)
+    doubt = _doubt(final.residuals, batch, params)
+    final, taught_mounts = _shared(final, batch, verdicts, doubt, mounts, params)
+    fit_of = np.column_stack([misfit, doubt])
+    rows = zip(range(len(sights)), verdicts, speeds, fit_of.tolist(), strict=True)
+    placements = tuple(_placement(final, batch, row, (v, s), (m, d), params) for row, v, s, (m, d) in rows)
     return Placed(placements, {**mounts, **taught_mounts})
 
 
@@ -143,14 +137,52 @@ class _Guess:
     start: Array
     information: Array
 
+    def at(self, start: Array) -> _Guess:
+        """The same from somewhere else."""
+        return _Guess(self.rows, start, self.information)
 
-def _fits(batch: Batch, weight: Array, guesses: Sequence[_Guess], iterations: int) -> list[Fit]:
-    """Fit all hypotheses in one go."""
+
+def _fits(batch: Batch, guesses: Sequence[_Guess], weights: Sequence[Array], iterations: int) -> list[Fit]:
+    """Fit all hypotheses in one go; `weights` (R, 2, 2F, 2F) of each."""
     rows = np.concatenate([g.rows for g in guesses])
     start, information = (np.concatenate([getattr(g, name) for g in guesses]) for name in ("start", "information"))
-    ended = fit(_Model(batch.view.of(rows)), weight[rows], start, batch.mean[rows], information, iterations)
+    model = _Model(batch.view.of(rows))
+    ended = fit(model, np.concatenate(weights), start, batch.mean[rows], information, iterations)
     ends = np.cumsum([0, *(len(g.rows) for g in guesses)])
     return [ended.of(np.arange(a, b)) for a, b in itertools.pairwise(ends.tolist())]
+
+
+def _weights(
+    batch: Batch, guesses: Sequence[_Guess], fits: Sequence[Fit], params: LocateParams
+) -> tuple[list[Array], Array]:
+    """Weights of each hypothesis's residuals for the next round, and chi2 per edge (B,) of each track's best one.
+
+    Each hypothesis says for itself which boxes are of something else, and pays for every one it leaves out in its
+    evidence. A detector that is rougher (or finer) than declared shows in every track: the noise follows, slowly, and
+    alike for all hypotheses of a track.
+    """
+    used = np.isfinite(batch.view.sigma).sum(axis=(1, 2))
+    misfit = np.full(len(batch.sights), np.inf)
+    trusts = []
+    for guess, found in zip(guesses, fits, strict=True):
+        noise = batch.noise.of(guess.rows)
+        trust = noise.trust(found.residuals, params.box.huber)
+        r = found.residuals
+        chi2 = (r[:, :, None, :] @ noise.weight(trust) @ r[:, :, :, None]).sum(axis=(1, 2, 3))
+        misfit[guess.rows] = np.minimum(misfit[guess.rows], chi2 / np.maximum(used[guess.rows], 1))
+        trusts.append(trust)
+    scale = (params.misfit_prior + misfit * used) / (params.misfit_prior + used)
+    weights = [
+        batch.noise.of(g.rows).scaled(scale[g.rows]).weight(trust) for g, trust in zip(guesses, trusts, strict=True)
+    ]
+    return weights, misfit
+
+
+def _doubt(residuals: Array, batch: Batch, params: LocateParams) -> Array:
+    """Share (B,) of a track's usable edges that its fit leaves out."""
+    left_out = (batch.noise.trust(residuals, params.box.huber) < _LEFT_OUT).sum(axis=(1, 2))
+    share: Array = left_out / np.maximum(np.isfinite(batch.view.sigma).sum(axis=(1, 2)), 1)
+    return share
 
 
 def _blended(still: Fit, turned: Fit, free: Rows) -> Fit:
@@ -193,45 +225,60 @@ def _mixed(weight: Array, static: Fit, moving: Fit) -> Fit:
     )
 
 
-def _judged(
-    static: Fit, moving: Fit, poor: Mask, batch: Batch, params: LocateParams
-) -> tuple[list[Verdict], list[float], Fit]:
-    """Compare the two motion hypotheses of every vehicle: verdicts, speeds (m/s) of the likelier ones, and the fits.
-
-    `poor` (B,): standing still does not explain the boxes, whatever moving does.
-    """
+def _judged(static: Fit, moving: Fit, batch: Batch, params: LocateParams) -> tuple[list[Verdict], list[float], Fit]:
+    """Compare the two motion hypotheses of every vehicle: verdicts, speeds (m/s) of the likelier ones, and the fits."""
     verdicts, speeds = [Verdict.STATIC] * len(batch.sights), [0.0] * len(batch.sights)
     if not len(batch.vehicle):
         return verdicts, speeds, static
     cars = batch.vehicle
     still = static.of(cars)
+    poor = _doubt(static.residuals, batch, params)[cars] > params.most_doubt
     ratio = still.log_evidence - moving.log_evidence
-    velocity, spread = (
-        moving.parameters[:, [solid.ALONG, solid.ACROSS]],
-        moving.covariance[:, solid.ALONG : solid.ACROSS + 1],
-    )
-    sigma = np.sqrt(np.maximum(np.linalg.eigvalsh(spread[:, :, solid.ALONG : solid.ACROSS + 1])[:, 1], 0.0))
-    stands = ~poor[cars] & (ratio > params.static_log_ratio) & (sigma < params.static_speed_sigma_mps)
+    unsure = np.flatnonzero(poor | (ratio < params.static_log_ratio))
+    if len(unsure):
+        hidden = _half_hidden(batch, cars[unsure], params)
+        better = poor[unsure] | (hidden.log_evidence > still.log_evidence[unsure])
+        still = _replaced(still, unsure, _either(better, hidden, still.of(unsure)))
+        poor[unsure] &= ~better
+        ratio = still.log_evidence - moving.log_evidence
+    spread = moving.covariance[:, solid.ALONG : solid.ACROSS + 1, solid.ALONG : solid.ACROSS + 1]
+    sigma = np.sqrt(np.maximum(np.linalg.eigvalsh(spread)[:, 1], 0.0))
+    velocity = moving.parameters[:, [solid.ALONG, solid.ACROSS]]
+    speed = np.hypot(velocity[:, 0], velocity[:, 1])
+    # Over a long time the drift of the poses looks like a crawl: nothing drives so slowly for so long.
+    crawls = (speed + 2.0 * sigma < params.crawl_mps) & (ratio > -params.moving_log_ratio)
+    stands = ~poor & (crawls | (ratio > params.static_log_ratio) & (sigma < params.static_speed_sigma_mps))
     moves = ~stands & (ratio < -params.moving_log_ratio)
-    weight = np.where(stands, 1.0, np.where(moves, 0.0, 1.0 / (1.0 + np.exp(-np.clip(ratio, -50.0, 50.0)))))
-    mixed = _mixed(weight, still, moving)
-    final = _replaced(static, cars, mixed)
+    # Undecided: where it stands, if it stands, is what matters to a case; a later look tells whether it did.
+    rather_stands = stands | (~moves & ~poor & (ratio > 0.0))
+    weight = np.where(rather_stands, 1.0, np.where(moves, 0.0, 1.0 / (1.0 + np.exp(-np.clip(ratio, -50.0, 50.0)))))
+    final = _replaced(static, cars, _mixed(weight, still, moving))
     for k, row in enumerate(cars.tolist()):
         if not stands[k]:
             verdicts[row] = Verdict.MOVING if moves[k] else Verdict.UNKNOWN
-            speeds[row] = float(np.hypot(*velocity[k])) if ratio[k] < 0 else 0.0
+            speeds[row] = float(speed[k]) if ratio[k] < 0 else 0.0
     return verdicts, speeds, final
 
 
-def _misfit(residuals: Array, weight: Array, batch: Batch) -> Array:
-    """Chi2 per usable edge (B,)."""
-    chi2 = (residuals[:, :, None, :] @ weight @ residuals[:, :, :, None]).sum(axis=(1, 2, 3))
-    used: Array = chi2 / np.maximum(np.isfinite(batch.view.sigma).sum(axis=(1, 2)), 1)
-    return used
+def _half_hidden(batch: Batch, rows: Rows, params: LocateParams) -> Fit:
+    """The tracks `rows` as standing things of which one side is hidden by something that was never detected.
+
+    The far side of a car in a row of parked ones ends where the next begins, whether that one is found or not; taken
+    for its own end, it seems to move with us. The evidence has the prior of such a thing in it.
+    """
+    view, mean, information = batch.view.of(rows), batch.mean[rows], batch.information[rows]
+    model, found = _Model(view), list[Fit]()
+    for edge in (0, 1):
+        noise = batch.noise.of(rows).slack(edge, params.hidden_shift, params.hidden_grain)
+        first = fit(model, noise.weight(), mean, mean, information, _FIRST_ROUND)
+        trust = noise.trust(first.residuals, params.box.huber)
+        found.append(fit(model, noise.weight(trust), first.parameters, mean, information, _LATER_ROUND))
+    best = _either(found[1].log_evidence > found[0].log_evidence, found[1], found[0])
+    return Fit(best.parameters, best.covariance, best.log_evidence + params.hidden_log_prior, best.residuals)
 
 
 def _shared(
-    final: Fit, batch: Batch, verdicts: Sequence[Verdict], misfit: Array, mounts: Mapping[str, MountBias],
+    final: Fit, batch: Batch, verdicts: Sequence[Verdict], doubt: Array, mounts: Mapping[str, MountBias],
     params: LocateParams,
 ) -> tuple[Fit, dict[str, MountBias]]:  # fmt: skip
     """Correct every fit by what all tracks of its camera say of the mount, and teach the mounts."""
@@ -240,7 +287,7 @@ def _shared(
     names = np.array([s.camera.name for s in batch.sights])
     closest = batch.ranges(parameters).min(axis=1)
     looks = np.array([len(s.observations) for s in batch.sights])
-    teaches = (looks >= params.teaching_looks) & (closest < params.teaching_range_m) & (misfit < params.misfit)
+    teaches = (looks >= params.teaching_looks) & (closest < params.teaching_range_m) & (doubt < params.teaching_doubt)
     teaches &= np.array([v is Verdict.STATIC for v in verdicts]) & ~batch.aimed
     m = solid.MOUNT
     for name in sorted(set(names.tolist())):
@@ -269,7 +316,12 @@ def _shared(
 
 
 def _placement(
-    final: Fit, batch: Batch, row: int, motion: tuple[Verdict, float], misfit: float, params: LocateParams
+    final: Fit,
+    batch: Batch,
+    row: int,
+    motion: tuple[Verdict, float],
+    quality: tuple[float, float],
+    params: LocateParams,
 ) -> Placement:
     p, c = final.parameters[row], final.covariance[row]
     lat, lon = batch.origin.to_geo(float(p[solid.EAST]), float(p[solid.NORTH]))
@@ -288,5 +340,5 @@ def _placement(
     extent = (float(length), float(width), 0.0 if shape.flat else float(height))
     return Placement(
         lat, lon, 0.5 * (cov + cov.T), motion[0], motion[1], (90.0 - math.degrees(p[solid.YAW])) % 360.0, extent,
-        float(ranges.min()), far or ellipse95(cov)[0] > params.coarse_semi_major_m, misfit,
+        float(ranges.min()), far or ellipse95(cov)[0] > params.coarse_semi_major_m, *quality,
     )  # fmt: skip

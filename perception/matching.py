@@ -11,6 +11,7 @@ from gnss.types import Array, Mask, Rows
 from perception.types import Detections
 
 _FORBIDDEN = 1e6
+_CUT_SHARE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +29,13 @@ class MatchParams:
 
 
 def usable_edges(
-    boxes: Array, width: int, height: int, border_px: float, cut_px: float = 0.0
+    boxes: Array, width: int, height: int, border_px: float, cut_px: float = 0.0, unseen: Array | None = None
 ) -> list[tuple[bool, bool, bool, bool]]:
     """Which edges (left, top, right, bottom) of boxes (N, 4) are real: not cut by the border or by a nearer box.
 
-    A hidden thing's box ends where the nearer one begins, so an edge within `cut_px` of a nearer box counts as cut.
+    A hidden thing's box ends where the nearer one begins, but for the errors of both: an edge within `cut_px` and a
+    share of its own side of a nearer box counts as cut. `unseen` (M, 4) are boxes of things that were there a moment
+    ago and were not found in this frame: they hide as well.
     """
     x1, y1, x2, y2 = boxes.T
     # A detector misses the border by a share of the box's size, like any other edge.
@@ -46,8 +49,12 @@ def usable_edges(
     usable[:, 2] &= inside | (x1 + x2 < width)
     u = np.column_stack([x1, (x1 + x2) / 2, x2, (x1 + x2) / 2])[:, :, None]
     v = np.column_stack([(y1 + y2) / 2, y1, (y1 + y2) / 2, y2])[:, :, None]
-    covered = (u > x1 - cut_px) & (u < x2 + cut_px) & (v > y1 - cut_px) & (v < y2 + cut_px)
-    nearer = (y2[None, :] > y2[:, None] + 4.0)[:, None, :]
+    aside, above = cut_px + _CUT_SHARE * (x2 - x1), cut_px + _CUT_SHARE * (y2 - y1)
+    near_u = aside[:, None] * np.array([1.0, 0.0, 1.0, 0.0]), above[:, None] * np.array([0.0, 1.0, 0.0, 1.0])
+    mu, mv = near_u[0][:, :, None], near_u[1][:, :, None]
+    left, top, right, foot = boxes.T if unseen is None else np.concatenate([boxes, unseen]).T
+    covered = (u > left - mu) & (u < right + mu) & (v > top - mv) & (v < foot + mv)
+    nearer = (foot[None, :] > y2[:, None] + 4.0)[:, None, :]
     usable &= ~(covered & nearer).any(axis=2)
     return [(bool(row[0]), bool(row[1]), bool(row[2]), bool(row[3])) for row in usable]
 

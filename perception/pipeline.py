@@ -13,6 +13,7 @@ from gnss.types import Fix, Motion, Pose
 from perception.associate import AssociateParams, associate
 from perception.camera import CameraModel
 from perception.catalogue import Catalogue
+from perception.context import ContextParams, doubts
 from perception.events import Event
 from perception.lay import Links
 from perception.looks import Looks
@@ -61,6 +62,7 @@ class PipelineParams:
     locate: LocateParams = field(default_factory=LocateParams)
     rules: RuleParams = field(default_factory=RuleParams)
     window: WindowParams = field(default_factory=WindowParams)
+    context: ContextParams = field(default_factory=ContextParams)
     associate: AssociateParams = field(default_factory=AssociateParams)
 
 
@@ -275,6 +277,7 @@ class Pipeline:
         self._window = None
         out.extend(window.stitch(self._surveyor, self._mounts, self._setup.params.window))
         active = {c.id for c in self._known.values() if c.state in ACTIVE_STATES}
+        self._weigh_traffic(window)
         record = window.record(self._looks.take_cases(active), self._going_on(window), tuple(self._trail))
         out.extend(LandmarkClosed(c.landmark, record.cov_common_m2, c.track.observations) for c in window.closed)
         out.extend(self._associate(record, ends=True))
@@ -288,6 +291,16 @@ class Pipeline:
             if distance_m(anchor.lat_deg, anchor.lon_deg, end.lat_deg, end.lon_deg) > far:
                 del self._anchors[name]
         self._nearby = None
+
+    def _weigh_traffic(self, window: Window) -> None:
+        """Mark the standing vehicles of a window that may only be waiting in traffic."""
+        found = doubts(
+            [c.landmark for c in window.closed], [v.pose for v in window.views], self._setup.catalogue,
+            self._setup.params.context,
+        )  # fmt: skip
+        window.closed = [
+            replace(c, landmark=replace(c.landmark, doubt=found.get(c.landmark.id, ""))) for c in window.closed
+        ]
 
     def _going_on(self, window: Window) -> tuple[Landmark, ...]:
         """Provisional places of the tracks that live beyond the window's end."""

@@ -240,6 +240,9 @@ class Rules:
             return Finding(Decision.REFUSE, f"parked legally: in bay {bays[0][1].id} (p {bay:.2f}) of {zone.id}")
         made = RESTRICTED[zone.kind]
         dwell = zone.dwell_s if zone.dwell_s is not None else self.atlas.default_dwell_s
+        if landmark.doubt:
+            reason = f"in {zone.id}, but {landmark.doubt}: waits for a look without that doubt"
+            return Finding(Decision.HOLD, reason, made, zone.id, grid, max(dwell, 180.0))
         if landmark.verdict is Verdict.UNKNOWN:
             return Finding(
                 Decision.HOLD,

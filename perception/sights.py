@@ -14,7 +14,7 @@ from perception import solid
 from perception.box_noise import BoxNoise, EdgeCovariance, edge_covariance
 from perception.camera import CameraModel
 from perception.catalogue import ObjectClass
-from perception.guess import first_guess, moving_guess
+from perception.guess import first_guess, moving_guess, paced_guess
 from perception.mount import MountBias, MountParams
 from perception.types import Observation
 
@@ -37,15 +37,18 @@ class LocateParams:
     static_log_ratio: float = math.log(20.0)
     moving_log_ratio: float = math.log(100.0)
     static_speed_sigma_mps: float = 0.8
+    crawl_mps: float = 0.5
     coarse_semi_major_m: float = 3.0
     never_nearer_m: float = 20.0
     least_parallax_deg: float = 2.0
     teaching_looks: int = 8
     teaching_range_m: float = 15.0
-    misfit: float = 2.0
+    teaching_doubt: float = 0.1
     misfit_prior: float = 20.0
-    static_misfit: float = 3.0
-    broken_misfit: float = 4.0
+    most_doubt: float = 0.35
+    hidden_log_prior: float = -math.log(10.0)
+    hidden_shift: float = 0.15
+    hidden_grain: float = 0.01
     box: BoxNoise = field(default_factory=BoxNoise)
     mount: MountParams = field(default_factory=MountParams)
 
@@ -81,9 +84,9 @@ class Batch:
     """B tracks as arrays. `mean` (B, 12) and `information` (B, 12, 12) are the priors of standing things.
 
     `free` (R,) are the rows whose long side may point anywhere. `vehicle` (V,) are the rows that may move, `loose`
-    (V, 12, 12) their prior then and `early` (V, 4) where a moving one would start (east, north, velocity). `own`
-    (B, 3, 3) is the mean covariance of the poses, `lasting` (B,) the share of it that outlasts the track. `stretch`
-    (B, 3, 3) is the prior of the mount bias as this stretch sees it. `aimed` (B,): a series of photos aimed by hand.
+    (V, 12, 12) their prior then and `early` and `pace` (V, 4) where a moving one may start (east, north, velocity).
+    `own` (B, 3, 3) is the mean covariance of the poses, `lasting` (B,) the share of it that outlasts the track.
+    `stretch` (B, 3, 3) is the prior of the mount bias as this stretch sees it. `aimed` (B,): photos aimed by hand.
     """
 
     sights: tuple[Sight, ...]
@@ -95,6 +98,7 @@ class Batch:
     vehicle: Rows
     loose: Array
     early: Array
+    pace: Array
     own: Array
     lasting: Array
     noise: EdgeCovariance
@@ -102,18 +106,21 @@ class Batch:
     aimed: Mask
 
     def starts(self) -> tuple[tuple[Rows, Array, Array], ...]:
-        """Rows, starts and prior informations of four hypotheses: standing, standing turned by a right angle, moving
-        from where it would stand, moving as the two halves of the track suggest."""
+        """Rows, starts and prior informations of hypotheses: standing, standing turned by a right angle, moving.
+
+        Something that moves has three starts: from where it would stand, as the two halves of the track suggest, and
+        before us at our own speed, which bearings alone cannot tell from any other.
+        """
         still, turned = self.mean.copy(), self.mean[self.free]
         still[self.free, solid.YAW] += math.pi / 4
         turned[:, solid.YAW] -= math.pi / 4
-        early = self.mean[self.vehicle]
+        early, pace = self.mean[self.vehicle], self.mean[self.vehicle]
         early[:, [solid.EAST, solid.NORTH, solid.ALONG, solid.ACROSS]] = self.early
+        pace[:, [solid.EAST, solid.NORTH, solid.ALONG, solid.ACROSS]] = self.pace
         return (
             (np.arange(len(self.sights)), still, self.information),
             (self.free, turned, self.information[self.free]),
-            (self.vehicle, self.mean[self.vehicle], self.loose),
-            (self.vehicle, early, self.loose),
+            *((self.vehicle, start, self.loose) for start in (self.mean[self.vehicle], early, pace)),
         )
 
     def ranges(self, parameters: Array) -> Array:
@@ -160,13 +167,14 @@ def collect(sights: Sequence[Sight], mounts: Mapping[str, MountBias], params: Lo
     mean[:, solid.YAW] = view.yaw_rad[np.arange(len(kept)), nearest]
     vehicle = np.array([row for row, s in enumerate(kept) if s.shape.role == "vehicle"], dtype=np.intp)
     free = np.array([row for row, s in enumerate(kept) if solid.turns(s.shape)], dtype=np.intp)
-    early = np.zeros((0, 4))
+    early, pace = np.zeros((0, 4)), np.zeros((0, 4))
     if len(vehicle):
+        pace = paced_guess(view.of(vehicle), [shapes[v] for v in vehicle], mount[vehicle])
         early = moving_guess(view.of(vehicle), [shapes[v] for v in vehicle], mount[vehicle], (aimed & ~flat)[vehicle])
     noise = edge_covariance(view, guess, own, _jitter(aimed, params), params.box)
     return Batch(
         tuple(kept), origin, view, mean, information, free, vehicle,
-        _loose(information[vehicle], mean[vehicle], params), early, own, lasting, noise, stretch, aimed,
+        _loose(information[vehicle], mean[vehicle], params), early, pace, own, lasting, noise, stretch, aimed,
     )  # fmt: skip
 
 

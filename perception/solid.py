@@ -52,9 +52,9 @@ class Sightings:
 
     `edges` (B, F, 4) are left, top, right, bottom in normalised image coordinates; `sigma` (B, F, 4) 1 sigma of each
     (inf: unusable or padding); `sides` (B, F, 2) width and height. `east_m, north_m, yaw_rad` (B, F) describe the
-    vehicle, yaw counter-clockwise from east; `time_s` (B, F) from mid-track. `corners` (B, C, 3) unit outlines,
-    `round` (B,). The camera of each object: rotation `tilt` (B, 3, 3) of its roll, angles `aim` (B, 2) yaw and pitch in
-    rad, position `centre` (B, 3) in the vehicle frame.
+    vehicle, yaw counter-clockwise from east; `time_s` (B, F) from mid-track, `accel_mps2` (B, F) its acceleration.
+    `corners` (B, C, 3) unit outlines, `round` (B,). The camera of each object: rotation `tilt` (B, 3, 3) of its roll,
+    angles `aim` (B, 2) yaw and pitch in rad, position `centre` (B, 3) in the vehicle frame.
     """
 
     edges: Array
@@ -64,6 +64,7 @@ class Sightings:
     north_m: Array
     yaw_rad: Array
     time_s: Array
+    accel_mps2: Array
     corners: Array
     round: Mask
     tilt: Array
@@ -177,7 +178,7 @@ def sightings(
     count, longest = len(tracks), max(len(t) for t in tracks)
     edges, sigma = np.zeros((count, longest, 4)), np.full((count, longest, 4), np.inf)
     sides = np.full((count, longest, 2), np.inf)
-    east, north, yaw, time_s = (np.zeros((count, longest)) for _ in range(4))
+    east, north, yaw, time_s, accel = (np.zeros((count, longest)) for _ in range(5))
     outlines = [template(shape) for shape in shapes]
     most = max(len(o) for o in outlines)
     for b, (track, track_poses, place, camera) in enumerate(zip(tracks, poses, places, cameras, strict=True)):
@@ -193,16 +194,27 @@ def sightings(
         yaw[b, :n] = np.radians(90.0 - np.array([p.heading_deg for p in track_poses]))
         stamps = np.array([o.stamp_ns for o in track], dtype=np.int64)
         time_s[b, :n] = (stamps - (stamps[0] + stamps[-1]) // 2) * 1e-9
-        for array in (east, north, yaw, time_s):
+        accel[b, :n] = _slope(time_s[b, :n], np.array([p.speed_mps for p in track_poses]))
+        for array in (east, north, yaw, time_s, accel):
             array[b, n:] = array[b, n - 1]
     roll = [rotation(0.0, 0.0, math.radians(c.roll_deg)) @ _MOUNT_FROM_OPTICAL for c in cameras]
     return Sightings(
-        edges, sigma, sides, east, north, yaw, time_s,
+        edges, sigma, sides, east, north, yaw, time_s, accel,
         np.stack([np.concatenate([o, np.repeat(o[:1], most - len(o), axis=0)]) for o in outlines]),
         np.array([shape.yaw != "road" and not turns(shape) for shape in shapes]),
         np.stack(roll), np.radians([[c.yaw_deg, c.pitch_deg] for c in cameras]),
         np.stack([c.position_m for c in cameras]),
     )  # fmt: skip
+
+
+def _slope(time_s: Array, values: Array) -> Array:
+    """Slope (F,) of values over time, by a line through what lies within half a second of each."""
+    near = np.abs(time_s[:, None] - time_s[None, :]) <= 0.55
+    count = near.sum(axis=1)
+    t, v = near @ time_s / count, near @ values / count
+    moment = (near * (time_s[None, :] - t[:, None]) ** 2).sum(axis=1)
+    product = (near * (time_s[None, :] - t[:, None]) * (values[None, :] - v[:, None])).sum(axis=1)
+    return np.where(moment > 0.01, product / np.maximum(moment, 1e-9), 0.0)
 
 
 def _normalised(boxes: Array, camera: CameraModel) -> Array:

@@ -20,8 +20,8 @@ Model = Callable[[Array, Rows], tuple[Array, Array]]
 class Fit:
     """Results of B fits: `parameters` (B, K), `covariance` (B, K, K) and two sums that compare hypotheses.
 
-    `log_evidence` (B,) is Laplace's approximation of the marginal likelihood, up to a constant of the data and its
-    weights; `residuals` (B, G, M) are those at the end.
+    `log_evidence` (B,) is Laplace's approximation of the marginal likelihood, up to a constant of the data;
+    `residuals` (B, G, M) are those at the end.
     """
 
     parameters: Array
@@ -78,6 +78,7 @@ def fit(model: Model, weight: Array, start: Array, mean: Array, information: Arr
     inverse = np.linalg.inv(hessian)
     covariance = inverse - unit
     spread = 0.5 * np.linalg.slogdet(inverse)[1] + 0.5 * np.linalg.slogdet(prior)[1]
+    spread += 0.5 * np.linalg.slogdet(weight)[1].sum(axis=1)
     return Fit(now, 0.5 * (covariance + covariance.transpose(0, 2, 1)), spread - cost, residuals)
 
 

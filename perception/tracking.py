@@ -43,6 +43,8 @@ class TrackerParams:
     shake_pairs: int = 4
     bump_deg: float = 1.0
     calm_share: float = 0.7
+    least_inside: float = 0.05
+    tentative_periods: float = 5.0
 
 
 @dataclass(slots=True)
@@ -108,19 +110,25 @@ class Tracker:
         limits, known = all_known(boxes.class_names, self._thresholds)
         strong = boxes.confidence >= limits[boxes.class_id]
         weak = known[boxes.class_id] & ~strong
-        xyxy = boxes.xyxy.astype(np.float64)
-        edges = usable_edges(xyxy, seen.width, seen.height, p.match.border_px, p.match.cut_px)
         car = self._car(pose)
-        found: list[_Live] = []
+        pairs: list[tuple[int, int]] = []
+        unseen = np.zeros((0, 4))
         if self._live and len(boxes):
             expected = self._expected(car, seen.stamp_ns)
             jitter_px = math.radians(p.aimed_jitter_deg) * self._camera.fx if self._aimed else 0.0
             matching = Matching(expected, boxes, p.match, jitter_px)
-            for track, box in self._matched(matching, expected, np.flatnonzero(strong), np.flatnonzero(weak)):
-                self._extend(self._live[track], seen, box, edges[box])
-                strong[box] = False
-                found.append(self._live[track])
-        for box in [int(row) for row in np.flatnonzero(strong)]:
+            pairs = self._matched(matching, expected, np.flatnonzero(strong), np.flatnonzero(weak))
+            missed = np.ones(len(self._live), dtype=bool)
+            missed[[track for track, _ in pairs]] = False
+            unseen = expected.boxes[missed & np.isfinite(expected.boxes).all(axis=1)]
+        xyxy = boxes.xyxy.astype(np.float64)
+        edges = usable_edges(xyxy, seen.width, seen.height, p.match.border_px, p.match.cut_px, unseen)
+        found: list[_Live] = []
+        for track, box in pairs:
+            self._extend(self._live[track], seen, box, edges[box])
+            strong[box] = False
+            found.append(self._live[track])
+        for box in np.flatnonzero(strong).tolist():
             live = _Live(self._next, [], np.zeros(4), np.zeros((4, 4)), np.zeros(2), math.nan)
             self._next += 1
             self._extend(live, seen, box, edges[box])
@@ -144,10 +152,18 @@ class Tracker:
         return int(max(self._params.keep_s, self._params.keep_periods * self._period_s) * 1e9)
 
     def _expire(self, now_ns: int) -> list[Track]:
-        oldest_ns = now_ns - self._keep_ns()
-        old = [live for live in self._live if live.last.stamp_ns < oldest_ns]
+        keep_ns = self._keep_ns()
+        # One box or two may be nothing: they do not wait long for more, lest they catch what is not theirs.
+        tentative_ns = min(keep_ns, int(self._params.tentative_periods * self._period_s * 1e9))
+        hits = self._params.confirm_hits
+        old = [
+            live
+            for live in self._live
+            if now_ns - live.last.stamp_ns > (keep_ns if len(live.observations) >= hits else tentative_ns)
+        ]
         if old:
-            self._live = [live for live in self._live if live.last.stamp_ns >= oldest_ns]
+            gone = {live.id for live in old}
+            self._live = [live for live in self._live if live.id not in gone]
         return [self._track(live) for live in old]
 
     def _track(self, live: _Live) -> Track:
@@ -203,7 +219,12 @@ class Tracker:
         for live, x, p in zip(self._live, state, spread, strict=True):
             live.place, live.spread, live.placed_ns = x, p, now_ns
         passed = np.isfinite(before) & (before > 0) & (depth <= 0)
-        return np.where(passed[:, None], np.nan, np.where(good[:, None], new, boxes))
+        # A detector boxes what is in the picture: that is what a thing that leaves it should look like.
+        size = np.array([self._camera.width, self._camera.height] * 2, dtype=np.float64)
+        whole = np.where(good[:, None], new, boxes)
+        inside = np.clip(whole, 0.0, size)
+        left = (inside[:, 2:] - inside[:, :2]) / np.maximum(whole[:, 2:] - whole[:, :2], 1e-6)
+        return np.where((passed | (left.min(axis=1) < self._params.least_inside))[:, None], np.nan, inside)
 
     def _seen_from(self, car: CarPlace, state: Array) -> tuple[Array, Array]:
         """Pixel-edge coordinates (T, 2) of places on the ground, and their depths (T,)."""

@@ -175,7 +175,8 @@ class Landmark:
 
     `cov_own_m2` (2, 2) east/north excludes the pass-common GNSS part, which belongs to `pass_id`.
     `coarse`: never came close enough; may update a case, never opens one. `extent_m` is length, width, height.
-    `existence` is the probability, from this pass alone, that there is such a thing.
+    `existence` is the probability, from this pass alone, that there is such a thing. `doubt` says why a standing
+    vehicle may only be waiting in traffic; empty at the kerb. A place of verdict unknown is where it is if it stands.
     """
 
     id: str
@@ -201,6 +202,7 @@ class Landmark:
     existence: float = 0.0
     pictures: tuple[Picture, ...] = ()
     appearance: NDArray[np.float32] | None = None
+    doubt: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "cov_own_m2", frozen_array(self.cov_own_m2, (2, 2)))

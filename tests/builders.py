@@ -208,7 +208,7 @@ class Thing:
         if self.shape.yaw == "road":
             ring = [(x * length / 2, y * width / 2) for x in (-1, 1) for y in (-1, 1)]
         else:
-            ring = [(length / 2 * math.cos(a), length / 2 * math.sin(a)) for a in np.arange(32) * math.pi / 16]
+            ring = [(length / 2 * math.cos(a), width / 2 * math.sin(a)) for a in np.arange(32) * math.pi / 16]
         centre = self.place(time_s)
         return np.array(
             [
@@ -233,7 +233,7 @@ class Noise:
     """What the world does to measurements; all 1 sigma. Box noise and pitch jitter are correlated over `tau_s`."""
 
     box_px: float = 2.0
-    box_rel: float = 0.03
+    box_rel: float = 0.02
     pitch_jitter_deg: float = 0.15
     tau_s: float = 0.2
     mount_yaw_deg: float = 0.3

@@ -147,11 +147,21 @@ def test_a_static_box_is_expected_where_the_world_projects_it_after_a_second_uns
     assert after is not None
     assert np.hypot(*((after[:2] + after[2:]) - (before[:2] + before[2:]))) > 70.0
     tracker = Tracker(FRONT, dict(THRESHOLDS), TrackerParams())
-    for index, box in ((0, before), (10, after)):
+    for index in (0, 1, 2, 12):
+        box = world.project(thing, index / 10)
+        assert box is not None
         xyxy = (float(box[0]), float(box[1]), float(box[2]), float(box[3]))
         seen = make_seen([("pothole", 0.8, xyxy)], index, index * 100_000_000)
         assert tracker.step(seen, make_pose(0.0, 0.7 * index, 0.0, index * 100_000_000)) == []
-    assert [len(t.observations) for t in tracker.tracks()] == [2]
+    assert [len(t.observations) for t in tracker.tracks()] == [4]
+
+
+def test_one_box_alone_does_not_wait_for_another_second() -> None:
+    tracker = Tracker(FRONT, dict(THRESHOLDS), TrackerParams())
+    ended = [tracker.step(make_seen([("pothole", 0.8, (600.0, 400.0, 640.0, 420.0))], 0, 0), make_pose())]
+    ended += [tracker.step(make_seen([], i, i * 100_000_000), make_pose(stamp_ns=i * 100_000_000)) for i in range(1, 9)]
+    assert [len(e) for e in ended].index(1) <= 7
+    assert not [t for e in ended for t in e if t.confirmed]
 
 
 def test_a_bump_that_tilts_the_whole_picture_breaks_no_track() -> None:
