@@ -20,7 +20,7 @@ from perception.casework import Casework, Look
 from perception.existence import ExistenceParams
 from perception.glance import Obstacles, ViewField, clear_looks
 from perception.lay import Links, Offset, Surroundings, lay
-from perception.rules import Decision, Rules
+from perception.rules import Decision, Finding, Rules
 from perception.serial import matrix2
 from perception.things import UNLIKE, Known, Thing, bounds, within
 from perception.types import (
@@ -40,6 +40,7 @@ from perception.votes import AlignParams, squares
 
 _REGISTER_M = 400.0
 _APART = 9.21
+_UNJUDGED = Finding(Decision.HOLD, "not judged yet")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +132,7 @@ class _Pass:
         kept: dict[str, Anchor] = {}
         matched: list[tuple[int, str]] = []
         for index, mark in enumerate(self._laid.marks):
-            position = self._laid.positions[index]
-            finding = self._rules.judge(mark, matrix2(position.cov_common_m2) + matrix2(position.cov_site_m2))
-            look = Look(mark, finding, position)
+            look = self._look(index)
             anchor = self._remember(index, look)
             if anchor is not None:
                 kept[anchor.id] = anchor
@@ -152,6 +151,21 @@ class _Pass:
             tuple(changes + missed), tuple(ends), Offset.of(laid.relative), Offset.of(laid.register), update,
             laid.links, tuple(matched),
         )  # fmt: skip
+
+    def _case_of(self, index: int) -> Case | None:
+        """The known case that a landmark is a new sight of; None for its healthy state, for what is new or unsure."""
+        if index not in self._to_cases.pairs or self._beside(index):
+            return None
+        return self._cases[self._to_cases.pairs[index]]
+
+    def _look(self, index: int) -> Look:
+        """A landmark with the rules' word on it: where the known case lies, else where this pass puts it."""
+        mark, position = self._laid.marks[index], self._laid.positions[index]
+        case = self._case_of(index)
+        if case is not None:
+            return Look(mark, self._work.judged(case, Look(mark, _UNJUDGED, position)), position)
+        common = matrix2(position.cov_common_m2) + matrix2(position.cov_site_m2)
+        return Look(mark, self._rules.judge(mark, common), position)
 
     def _is_healthy(self, index: int) -> bool:
         """Is this landmark the healthy state of the case it is matched with, and no neighbour that is known itself?"""
@@ -184,13 +198,11 @@ class _Pass:
         if index in self._to_cases.doubtful and finding.decision is not Decision.REFUSE:
             return None, _ended(m, TrackEnd.CANDIDATE, "too close to call which known thing it is, if any: deferred")
         if self._is_healthy(index):
-            case = self._cases[self._to_cases.pairs[index]]
-            reason = f"healthy {m.class_name} at the place of {case.id}"
-            return None, _ended(m, TrackEnd.ANCHOR, reason, case.id)
-        if index in self._to_cases.pairs and not self._beside(index):
-            case = self._cases[self._to_cases.pairs[index]]
-            judged = replace(look, finding=self._work.judged(case, look))
-            change, end, reason = self._work.revisit(case, judged)
+            name = self._cases[self._to_cases.pairs[index]].id
+            return None, _ended(m, TrackEnd.ANCHOR, f"healthy {m.class_name} at the place of {name}", name)
+        case = self._case_of(index)
+        if case is not None:
+            change, end, reason = self._work.revisit(case, look)
             return change, _ended(m, end, reason, case.id)
         if finding.decision is Decision.REFUSE:
             return None, _ended(m, finding.end, finding.reason)

@@ -190,8 +190,8 @@ def _seen(
     inside &= (outer <= field.size_px[view][:, None, :] - 1.0 - _EDGE_PX).all(axis=(1, 2))
     box = np.concatenate([inner.min(axis=1), inner.max(axis=1)], axis=1)
     sides = box[:, 2:] - box[:, :2]
-    flat = np.array([s.flat for s in shapes])[thing]
-    inside &= (sides[:, 1] >= least) & (~flat | (sides.prod(axis=1) >= params.least_flat_size_px**2))
+    thin: Flags = np.array([s.flat for s in shapes], dtype=np.bool_)[thing]
+    inside &= (sides[:, 1] >= least) & (~thin | (sides.prod(axis=1) >= params.least_flat_size_px**2))
     good = np.flatnonzero(inside)
     hidden = np.zeros(len(thing), np.bool_)
     if len(good):
