@@ -52,22 +52,19 @@ class EdgeCovariance:
         """Those of the tracks `rows` alone."""
         return EdgeCovariance(self.white[rows], self.shared[rows])
 
-    def slack(self, edge: int, shift: float, grain: float) -> EdgeCovariance:
-        """With one edge across (0 left, 1 right) that ends somewhere inside the thing all the time.
+    def slack(self, shift: float, grain: float) -> EdgeCovariance:
+        """All tracks twice: with a left, then with a right edge that ends somewhere inside the thing all the time.
 
         Something that no detector names hides that side: the edge is off by one unknown `shift` (1 sigma, normalised
         coordinates) in all frames and by `grain` in each.
         """
-        white, shared = self.white.copy(), self.shared.copy()
-        half = white.shape[-1] // 2
-        own = slice(edge * half, (edge + 1) * half)
-        white[:, 0, own] += grain**2
-        shared[:, 0, own, own] += shift**2
+        count, half = len(self.white), self.white.shape[-1] // 2
+        white, shared = np.concatenate([self.white] * 2), np.concatenate([self.shared] * 2)
+        for edge in (0, 1):
+            mine, own = slice(edge * count, (edge + 1) * count), slice(edge * half, (edge + 1) * half)
+            white[mine, 0, own] += grain**2
+            shared[mine, 0, own, own] += shift**2
         return EdgeCovariance(white, shared)
-
-    def scaled(self, factor: Array) -> EdgeCovariance:
-        """With all variances of each track times `factor` (B,)."""
-        return EdgeCovariance(self.white * factor[:, None, None], self.shared * factor[:, None, None, None])
 
     def weight(self, trust: Array | None = None) -> Array:
         """Inverse covariance (B, 2, 2F, 2F); `trust` (B, 2, 2F) in 0..1 widens outliers by 1/trust^2, each alone."""

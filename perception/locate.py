@@ -24,7 +24,7 @@ from perception.solver import Fit, fit
 from perception.types import Verdict
 
 _LEFT_OUT = 0.6
-_ROUNDS, _FIRST_ROUND, _LATER_ROUND = 2, 14, 5
+_ROUNDS, _FIRST_ROUND, _LATER_ROUND = 2, 8, 3
 """Steps of the fits: from a guess, and twice again with outliers known."""
 
 
@@ -87,7 +87,7 @@ def _mended(
     again = _place(halves, mounts, params).placements if halves else ()
     for k, row in enumerate(broken):
         best = min(again[2 * k : 2 * k + 2], key=lambda p: p.doubt)
-        mended[row] = replace(best, coarse=best.coarse or best.doubt > params.most_doubt)
+        mended[row] = replace(best, coarse=bool(best.coarse or best.doubt > params.most_doubt))
     return tuple(mended)
 
 
@@ -98,10 +98,11 @@ def _place(sights: Sequence[Sight], mounts: Mapping[str, MountBias], params: Loc
     still, turned, moving, *others = _fits(batch, guesses, [plain[g.rows] for g in guesses], _FIRST_ROUND)
     for other in others:
         moving = _either(other.log_evidence > moving.log_evidence, other, moving)
+    fits = [still, turned, moving]
     for _ in range(_ROUNDS):
-        guesses = [g.at(f.parameters) for g, f in zip(guesses[:3], (still, turned, moving), strict=True)]
-        weights, misfit = _weights(batch, guesses, (still, turned, moving), params)
-        still, turned, moving = _fits(batch, guesses, weights, _LATER_ROUND)
+        guesses = [g.at(f.parameters) for g, f in zip(guesses[:3], fits, strict=True)]
+        fits, misfit = _again(batch, guesses, fits, params)
+    still, turned, moving = fits
     static = _blended(still, turned, batch.free)
     verdicts, speeds, final = _judged(static, moving, batch, params)
     doubt = _doubt(final.residuals, batch, params)
@@ -152,10 +153,10 @@ def _fits(batch: Batch, guesses: Sequence[_Guess], weights: Sequence[Array], ite
     return [ended.of(np.arange(a, b)) for a, b in itertools.pairwise(ends.tolist())]
 
 
-def _weights(
+def _again(
     batch: Batch, guesses: Sequence[_Guess], fits: Sequence[Fit], params: LocateParams
-) -> tuple[list[Array], Array]:
-    """Weights of each hypothesis's residuals for the next round, and chi2 per edge (B,) of each track's best one.
+) -> tuple[list[Fit], Array]:
+    """The next round of fits, and chi2 per edge (B,) of each track's best hypothesis.
 
     Each hypothesis says for itself which boxes are of something else, and pays for every one it leaves out in its
     evidence. A detector that is rougher (or finer) than declared shows in every track: the noise follows, slowly, and
@@ -163,19 +164,16 @@ def _weights(
     """
     used = np.isfinite(batch.view.sigma).sum(axis=(1, 2))
     misfit = np.full(len(batch.sights), np.inf)
-    trusts = []
+    weights = []
     for guess, found in zip(guesses, fits, strict=True):
-        noise = batch.noise.of(guess.rows)
-        trust = noise.trust(found.residuals, params.box.huber)
-        r = found.residuals
-        chi2 = (r[:, :, None, :] @ noise.weight(trust) @ r[:, :, :, None]).sum(axis=(1, 2, 3))
+        noise, r = batch.noise.of(guess.rows), found.residuals
+        weight = noise.weight(noise.trust(r, params.box.huber))
+        chi2 = (r[:, :, None, :] @ weight @ r[:, :, :, None]).sum(axis=(1, 2, 3))
         misfit[guess.rows] = np.minimum(misfit[guess.rows], chi2 / np.maximum(used[guess.rows], 1))
-        trusts.append(trust)
+        weights.append(weight)
     scale = (params.misfit_prior + misfit * used) / (params.misfit_prior + used)
-    weights = [
-        batch.noise.of(g.rows).scaled(scale[g.rows]).weight(trust) for g, trust in zip(guesses, trusts, strict=True)
-    ]
-    return weights, misfit
+    weights = [w / scale[g.rows, None, None, None] for g, w in zip(guesses, weights, strict=True)]
+    return _fits(batch, guesses, weights, _LATER_ROUND), misfit
 
 
 def _doubt(residuals: Array, batch: Batch, params: LocateParams) -> Array:
@@ -266,14 +264,14 @@ def _half_hidden(batch: Batch, rows: Rows, params: LocateParams) -> Fit:
     The far side of a car in a row of parked ones ends where the next begins, whether that one is found or not; taken
     for its own end, it seems to move with us. The evidence has the prior of such a thing in it.
     """
-    view, mean, information = batch.view.of(rows), batch.mean[rows], batch.information[rows]
-    model, found = _Model(view), list[Fit]()
-    for edge in (0, 1):
-        noise = batch.noise.of(rows).slack(edge, params.hidden_shift, params.hidden_grain)
-        first = fit(model, noise.weight(), mean, mean, information, _FIRST_ROUND)
-        trust = noise.trust(first.residuals, params.box.huber)
-        found.append(fit(model, noise.weight(trust), first.parameters, mean, information, _LATER_ROUND))
-    best = _either(found[1].log_evidence > found[0].log_evidence, found[1], found[0])
+    both = np.concatenate([rows, rows])
+    mean, information, model = batch.mean[both], batch.information[both], _Model(batch.view.of(both))
+    noise = batch.noise.of(rows).slack(params.hidden_shift, params.hidden_grain)
+    first = fit(model, noise.weight(), mean, mean, information, _FIRST_ROUND)
+    trust = noise.trust(first.residuals, params.box.huber)
+    found = fit(model, noise.weight(trust), first.parameters, mean, information, _LATER_ROUND)
+    left, right = found.of(np.arange(len(rows))), found.of(len(rows) + np.arange(len(rows)))
+    best = _either(right.log_evidence > left.log_evidence, right, left)
     return Fit(best.parameters, best.covariance, best.log_evidence + params.hidden_log_prior, best.residuals)
 
 
@@ -340,5 +338,5 @@ def _placement(
     extent = (float(length), float(width), 0.0 if shape.flat else float(height))
     return Placement(
         lat, lon, 0.5 * (cov + cov.T), motion[0], motion[1], (90.0 - math.degrees(p[solid.YAW])) % 360.0, extent,
-        float(ranges.min()), far or ellipse95(cov)[0] > params.coarse_semi_major_m, *quality,
+        float(ranges.min()), bool(far or ellipse95(cov)[0] > params.coarse_semi_major_m), *quality,
     )  # fmt: skip

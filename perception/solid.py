@@ -1,6 +1,6 @@
 """What solids of a class look like in a picture: the box around the projected outline, with its derivatives.
 
-A vehicle is a cuboid along its heading; anything "round" is a twelve-sided cylinder, an elliptic one that may point
+A vehicle is a cuboid along its heading; anything "round" is a eight-sided cylinder, an elliptic one that may point
 anywhere where the class has a long side; flat marks have no height. So one
 model gives bearing (left, right), ground plane (bottom) and known size (height, width) in the same four edges. All
 tracks of a batch are evaluated at once: arrays are (B tracks, F frames, ...), padded where a track has fewer.
@@ -21,7 +21,7 @@ from perception.types import Observation
 
 _MOUNT_FROM_OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 _NEAR_M = 0.3
-_SIDES = 12
+_SIDES = 8
 _ACROSS = np.array([True, False, True, False])
 EAST, NORTH, BASE, LENGTH, WIDTH, HEIGHT, YAW, ALONG, ACROSS, MOUNT_YAW, MOUNT_PITCH, MOUNT_HEIGHT = range(12)
 PARAMETERS = 12
