@@ -7,6 +7,7 @@ whole approach never counts for more than `most_pass_pd`.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -25,6 +26,7 @@ class ExistenceParams:
     most_group_ratio: float = 6.0
     correlated_groups: float = 3.0
     group_pd: float = 0.75
+    least_missed: int = 2
     most_pass_pd: float = 0.95
     false_pass: float = 0.05
     open_at: float = 0.95
@@ -43,11 +45,15 @@ def clipped(probability: float) -> float:
     return min(max(probability, FLOOR), CEILING)
 
 
-def track_existence(observations: Sequence[Observation], threshold: float, params: ExistenceParams) -> float:
-    """Probability that a track is a real thing of its class, from its own boxes.
+def track_existence(
+    observations: Sequence[Observation], threshold: float, params: ExistenceParams, missed_ns: Sequence[int] = ()
+) -> float:
+    """Probability that a track is a real thing of its class, from its own boxes and from those that it lacks.
 
     Each group of frames counts once, by its mean confidence relative to the class's case threshold (the point where a
-    box is as likely right as wrong), damped because groups of one approach share the same mistake.
+    box is as likely right as wrong), damped because groups of one approach share the same mistake. A group in which
+    the thing should have been seen and never was (`missed_ns`) counts against it: a shadow that a detector names for
+    half a second is not there for the next.
     """
     groups: dict[int, list[float]] = {}
     for o in observations:
@@ -58,6 +64,9 @@ def track_existence(observations: Sequence[Observation], threshold: float, param
     for values in groups.values():
         best = min(max(sum(values) / len(values), 0.01), 0.99)
         gains.append(max(-1.0, min(math.log(best / (1.0 - best)) - logit_at + 1.0, math.log(params.most_group_ratio))))
+    lacking = Counter(int((ns - observations[0].stamp_ns) * 1e-9 / params.group_s) for ns in missed_ns)
+    against = math.log((1.0 - params.group_pd) / (1.0 - params.false_pass))
+    gains += [against for group, count in lacking.items() if group not in groups and count >= params.least_missed]
     total += sum(gains) / math.sqrt(max(1.0, len(gains) / params.correlated_groups))
     return clipped(1.0 / (1.0 + math.exp(-total)))
 

@@ -157,5 +157,5 @@ def _step(
     entries = (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns)))
     matrix = coo_matrix(entries, shape=(size, size)).tocsc()
     # The matrix is symmetric and positive definite: an order for that keeps the factor of a whole city sparse.
-    factor = splu(matrix, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
+    factor: Any = splu(matrix, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
     return factor, factor.solve(right)

@@ -44,6 +44,10 @@ class TrackerParams:
     bump_deg: float = 1.0
     calm_share: float = 0.7
     least_inside: float = 0.05
+    missed_px: float = 24.0
+    missed_thin_px: float = 5.0
+    missed_covered: float = 0.2
+    most_missed: int = 200
     tentative_periods: float = 5.0
 
 
@@ -59,6 +63,7 @@ class _Live:
     name: str = ""
     votes: dict[str, float] = field(default_factory=dict)
     look: Array | None = None
+    missed_ns: list[int] = field(default_factory=list)
 
     @property
     def last(self) -> Observation:
@@ -122,6 +127,8 @@ class Tracker:
             missed[[track for track, _ in pairs]] = False
             unseen = expected.boxes[missed & np.isfinite(expected.boxes).all(axis=1)]
         xyxy = boxes.xyxy.astype(np.float64)
+        if len(unseen):
+            self._count_missed(np.flatnonzero(missed), expected.boxes[missed], xyxy, seen.stamp_ns)
         edges = usable_edges(xyxy, seen.width, seen.height, p.match.border_px, p.match.cut_px, unseen)
         found: list[_Live] = []
         for track, box in pairs:
@@ -173,7 +180,7 @@ class Tracker:
         hits = p.slow_confirm_hits if slow else p.confirm_hits
         confirmed = len(live.observations) >= hits and span_s >= p.confirm_s
         look = None if live.look is None else live.look.astype(np.float32)
-        return Track(live.id, live.name, tuple(live.observations), confirmed, look)
+        return Track(live.id, live.name, tuple(live.observations), confirmed, look, tuple(live.missed_ns))
 
     def _car(self, pose: Pose) -> CarPlace:
         """The vehicle in this tracker's local frame, which follows it."""
@@ -286,6 +293,22 @@ class Tracker:
             pairs, shift = (shifted, shift) if len(shifted) >= len(pairs) else (pairs, None)
         left = np.setdiff1d(tracks, np.array([track for track, _ in pairs], dtype=np.intp))
         return pairs + matching.pairs(left, weak, shift)
+
+    def _count_missed(self, rows: Rows, expected: Array, boxes: Array, now_ns: int) -> None:
+        """Note which tracks should have been seen in this frame: whole in the picture, large enough, hidden by none."""
+        p = self._params
+        size = np.array([self._camera.width, self._camera.height])
+        sides = expected[:, 2:] - expected[:, :2]
+        margin = p.match.border_px + 0.08 * sides
+        whole = (expected[:, :2] > margin).all(axis=1) & (expected[:, 2:] < size - margin).all(axis=1)
+        large = (sides.prod(axis=1) >= p.missed_px**2) & (sides.min(axis=1) >= p.missed_thin_px)
+        for row, box in zip(rows[whole & large].tolist(), expected[whole & large], strict=True):
+            low, high = np.maximum(boxes[:, :2], box[:2]), np.minimum(boxes[:, 2:], box[2:])
+            covered = np.maximum(high - low, 0.0).prod(axis=1).max(initial=0.0) / max(
+                float(np.prod(box[2:] - box[:2])), 1.0
+            )
+            if covered < p.missed_covered and len(self._live[row].missed_ns) < p.most_missed:
+                self._live[row].missed_ns.append(now_ns)
 
     def _extend(self, live: _Live, seen: Seen, box: int, edges: tuple[bool, bool, bool, bool]) -> None:
         boxes: Detections = seen.detections

@@ -152,13 +152,17 @@ class Observation:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Track:
-    """One object followed by one camera; `class_name` is the majority, weighted by confidence."""
+    """One object followed by one camera; `class_name` is the majority, weighted by confidence.
+
+    `missed_ns` are stamps of frames in which it should have been seen, whole and unhidden, and was not.
+    """
 
     id: int
     class_name: str
     observations: tuple[Observation, ...]
     confirmed: bool
     appearance: NDArray[np.float32] | None = None
+    missed_ns: tuple[int, ...] = ()
 
     @property
     def first_stamp_ns(self) -> int:

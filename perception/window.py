@@ -81,7 +81,9 @@ class Surveyor:
     def _landmark(self, track: Track, pass_id: str, sight: Sight, placed: Placement) -> Landmark:
         own = [o for o in track.observations if o.class_name == track.class_name]
         confidence = float(np.mean(sorted((o.confidence for o in own), reverse=True)[:5]))
-        existence = track_existence(track.observations, self.thresholds.get(track.class_name, 0.3), self.existence)
+        existence = track_existence(
+            track.observations, self.thresholds.get(track.class_name, 0.3), self.existence, track.missed_ns
+        )
         first, last = sight.observations[0], sight.observations[-1]
         return Landmark(
             f"{pass_id}/{first.camera}/{track.id}", pass_id, track.id, first.camera, track.class_name, confidence,
@@ -136,7 +138,8 @@ def _joined(track: Track, new: Closed) -> Track | None:
     by_frame = {o.index: o for o in new.track.observations} | mine
     if len(by_frame) - len(mine) < 0.2 * len(new.track.observations):
         return None  # a second box in frames that the first is in already
-    return replace(track, observations=tuple(sorted(by_frame.values(), key=lambda o: o.stamp_ns)))
+    missed = tuple(sorted({*track.missed_ns, *new.track.missed_ns}))
+    return replace(track, observations=tuple(sorted(by_frame.values(), key=lambda o: o.stamp_ns)), missed_ns=missed)
 
 
 class _Neighbours:
