@@ -23,6 +23,7 @@ class MountParams:
     guessed_height_m: float = 0.15
     grade_deg: float = 0.15
     walk_deg_per_sqrt_s: float = 0.005
+    between_drives_deg: float = 0.1
     knock_chi2: float = 30.0
     knock_deg: float = 2.0
 
@@ -47,13 +48,17 @@ class MountBias:
 
     @classmethod
     def learned(cls, event: CalibrationUpdate, camera: CameraModel, params: MountParams) -> Self:
-        """From a starting calibration; a height that it does not tell is as unknown as ever."""
+        """From a starting calibration; a height that it does not tell is as unknown as ever.
+
+        Between two drives a car is loaded, washed and driven over kerbs: a little doubt is added.
+        """
         height_m = (
             cls.unknown(camera, params).cov[2, 2] ** 0.5 if event.height_sigma_m is None else event.height_sigma_m
         )
         sigma = [math.radians(event.yaw_sigma_deg), math.radians(event.pitch_sigma_deg), height_m]
         mean = [math.radians(event.yaw_deg), math.radians(event.pitch_deg), event.height_m]
-        return cls(np.array(mean), np.diag(sigma) ** 2)
+        aged = math.radians(params.between_drives_deg) ** 2
+        return cls(np.array(mean), np.diag(sigma) ** 2 + np.diag([aged, aged, 0.0]))
 
     def update(self, stamp_ns: int, camera: str) -> CalibrationUpdate:
         """As an event that may start another drive."""

@@ -107,6 +107,7 @@ class Pipeline:
         self._waiting: deque[Seen] = deque()
         self._ended: list[Track] = []
         self._ended_ns = 0
+        self._settled_ns: int | None = None
         self._window: Window | None = None
         self._known: dict[str, Case] = {}
         self._anchors: dict[str, Anchor] = {}
@@ -145,6 +146,16 @@ class Pipeline:
                 self._end_track(track, track.last_stamp_ns, out)
         self._close_window(out)
         return out
+
+    @property
+    def vehicle(self) -> str:
+        """Name of the car."""
+        return self._setup.vehicle
+
+    @property
+    def cameras(self) -> frozenset[str]:
+        """Names of its cameras."""
+        return frozenset(self._setup.cameras)
 
     @property
     def cases(self) -> list[Case]:
@@ -250,7 +261,11 @@ class Pipeline:
             for track in tracks:
                 self._drop(track, TrackEnd.QUARANTINED, "no window was open: no pose", out)
             return
-        closed, self._mounts = self._surveyor.survey(tracks, window.pass_id, self._mounts)
+        last_ns = max(track.last_stamp_ns for track in tracks)
+        elapsed_s = (last_ns - self._settled_ns) * 1e-9 if self._settled_ns is not None else 0.0
+        self._settled_ns = last_ns
+        aged = {n: m.later(elapsed_s, self._setup.params.locate.mount) for n, m in self._mounts.items()}
+        closed, self._mounts = self._surveyor.survey(tracks, window.pass_id, aged)
         common = self._ego.cov_common_m2()
         for track, survey in zip(tracks, closed, strict=True):
             if survey is None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
-from perception.types import AnchorUpdate, CaseChange, KnownObjects, Tile
+from perception.types import AnchorUpdate, CalibrationUpdate, CaseChange, KnownObjects, Tile
 
 TILE_PER_DEG = 200
 """Tiles are 1/200 of a degree: about 550 m north-south, 480 m east-west at 30 degrees north."""
@@ -29,9 +29,19 @@ class CaseStore(Protocol):
         """Cases, candidates and anchors of these tiles, one event per tile, stamped `stamp_ns`."""
         ...
 
-    def commit(self, changes: Sequence[CaseChange], anchors: Sequence[AnchorUpdate] = ()) -> None:
+    def commit(
+        self,
+        changes: Sequence[CaseChange],
+        anchors: Sequence[AnchorUpdate] = (),
+        calibrations: Mapping[str, Sequence[CalibrationUpdate]] | None = None,
+    ) -> None:
         """Store the changes with their pictures and enqueue them; returns only when durable.
 
-        What was learned of permanent landmarks is kept in the same transaction, and is not sent.
+        What was learned of permanent landmarks, and of the camera mounts of a vehicle (`calibrations`, by vehicle), is
+        kept in the same transaction, and is not sent.
         """
+        ...
+
+    def calibration(self, vehicle: str, stamp_ns: int) -> list[CalibrationUpdate]:
+        """What the last drive of a vehicle ended with, stamped `stamp_ns`, by camera: the next one starts with it."""
         ...

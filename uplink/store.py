@@ -9,13 +9,24 @@ from __future__ import annotations
 import json
 import secrets
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from gnss.clock import Clock
 from perception.serial import anchor_from_dict, anchor_to_dict, canonical_json, case_from_dict, case_to_dict
 from perception.store import tile_of
-from perception.types import LISTED_STATES, Anchor, AnchorUpdate, Case, CaseChange, KnownObjects, Picture, Tile
+from perception.types import (
+    LISTED_STATES,
+    Anchor,
+    AnchorUpdate,
+    CalibrationUpdate,
+    Case,
+    CaseChange,
+    KnownObjects,
+    Picture,
+    Tile,
+)
 from uplink.envelope import checked_device, digest_of, event_key
 from uplink.errors import StoreError
 from uplink.files import Spool
@@ -25,6 +36,7 @@ from uplink.repair import FolderLock, Quarantined, open_or_replace, settle_spool
 
 _URGENT, _LISTED, _OTHER = 0, 1, 2
 _MIME = "image/jpeg"
+_CALIBRATION = "calibration/"
 
 
 def new_epoch() -> str:
@@ -100,16 +112,27 @@ class SqliteStore:
         """Sequence number of the newest event; 0 before the first."""
         return int(self._database.value("SELECT coalesce(max(seq), 0) FROM event"))
 
-    def commit(self, changes: Sequence[CaseChange], anchors: Sequence[AnchorUpdate] = ()) -> None:
+    def commit(
+        self,
+        changes: Sequence[CaseChange],
+        anchors: Sequence[AnchorUpdate] = (),
+        calibrations: Mapping[str, Sequence[CalibrationUpdate]] | None = None,
+    ) -> None:
         """Store the changes with their pictures and enqueue them; returns only when durable.
 
-        What a pass learned of permanent landmarks (`anchors`) is kept in the same transaction, and is not sent.
-        Raises OSError or sqlite3.Error when the disk refuses (nothing is committed then), EvidenceMismatch on a bug.
+        What a pass learned of permanent landmarks (`anchors`) and of camera mounts (`calibrations`, by vehicle) is kept
+        in the same transaction, and is not sent. Raises OSError or sqlite3.Error when the disk refuses (nothing is
+        committed then), EvidenceMismatch on a bug.
         """
-        if not changes and not any(u.kept or u.gone for u in anchors):
+        if not changes and not calibrations and not any(u.kept or u.gone for u in anchors):
             return
         self._write_evidence(changes)
-        self._record(changes, anchors)
+        self._record(changes, anchors, calibrations)
+
+    def calibration(self, vehicle: str, stamp_ns: int) -> list[CalibrationUpdate]:
+        """What the last drive of a vehicle ended with, stamped `stamp_ns`, by camera."""
+        rows = self._database.rows("SELECT v FROM meta WHERE k GLOB ? ORDER BY k", (f"{_CALIBRATION}{vehicle}/*",))
+        return [CalibrationUpdate(**{**json.loads(row["v"]), "stamp_ns": stamp_ns}) for row in rows]
 
     def _write_evidence(self, changes: Sequence[CaseChange]) -> None:
         pictures = {sha256: picture for change in changes for sha256, picture in _carried(change).items()}
@@ -118,13 +141,24 @@ class SqliteStore:
             if state not in ("held", "ready", "acked", "purged", "dead"):
                 self.spool.write(sha256, picture.jpeg)
 
-    def _record(self, changes: Sequence[CaseChange], anchors: Sequence[AnchorUpdate] = ()) -> None:
+    def _record(
+        self,
+        changes: Sequence[CaseChange],
+        anchors: Sequence[AnchorUpdate] = (),
+        calibrations: Mapping[str, Sequence[CalibrationUpdate]] | None = None,
+    ) -> None:
         with self._database.transaction() as tx:
             for change in changes:
                 self._record_change(tx, change)
             for update in anchors:
                 self._keep_anchors(tx, update.kept)
                 tx.executemany("DELETE FROM anchor WHERE id = ?", [(name,) for name in update.gone])
+            for vehicle, updates in (calibrations or {}).items():
+                for row in updates:
+                    body = json.dumps(asdict(row), sort_keys=True)
+                    tx.execute(
+                        "INSERT OR REPLACE INTO meta VALUES (?, ?)", (f"{_CALIBRATION}{vehicle}/{row.camera}", body)
+                    )
 
     def _record_change(self, tx: sqlite3.Connection, change: CaseChange) -> None:
         case = change.case

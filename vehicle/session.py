@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
@@ -15,9 +14,20 @@ from perception.detector import Detector
 from perception.events import Event, EventOrder
 from perception.pipeline import Pipeline
 from perception.redaction import Redactor
+from perception.serial import anchor_from_dict, anchor_to_dict
 from perception.store import CaseStore, tiles_around
-from perception.types import AnchorUpdate, CaseChange, Detections, Frame, KnownObjects, Output, Seen, Tile
-from replays.events import event_from_dict, event_line
+from perception.types import (
+    Anchor,
+    AnchorUpdate,
+    CalibrationUpdate,
+    CaseChange,
+    Detections,
+    Frame,
+    KnownObjects,
+    Output,
+    Seen,
+    Tile,
+)
 from replays.source import Item, RecordedFrame
 from vehicle.ahead import LookAhead
 from vehicle.stages import Stages
@@ -35,9 +45,14 @@ def as_recorded(event: Event) -> Event:
         # An accuracy of zero is a receiver's way to say nothing.
         unsaid: dict[str, None] = {name: None for name in _ACCURACIES if getattr(event, name) == 0.0}
         return replace(event, **unsaid) if unsaid else event  # type: ignore[arg-type]
-    if isinstance(event, KnownObjects) and (event.cases or event.anchors):
-        return event_from_dict(json.loads(event_line(event)))
+    if isinstance(event, KnownObjects) and event.anchors:
+        # Cases come from a store, which keeps them as the same rounded text that a recording holds.
+        return replace(event, anchors=tuple(_anchor_as_recorded(a) for a in event.anchors))
     return event
+
+
+def _anchor_as_recorded(anchor: Anchor) -> Anchor:
+    return anchor_from_dict(anchor_to_dict(anchor))
 
 
 def _seen_as_recorded(seen: Seen) -> Seen:
@@ -76,6 +91,7 @@ class Session:
     frames: int = 0
     last_ns: int = 0
     _tiles: set[Tile] = field(default_factory=set)
+    _started: bool = False
     _bare: set[tuple[str, int]] = field(default_factory=set)
 
     def run(self, source: Iterable[Item], progress: Callable[[], None] | None = None) -> None:
@@ -102,6 +118,7 @@ class Session:
             raise RuntimeError("a source with undetected frames needs a detector")
         else:
             if isinstance(item, Fix) and self.asks_store:
+                self._start(item)
                 self._know(item)
             self._push(item)
         self.frames += isinstance(item, RecordedFrame | Seen)
@@ -137,6 +154,15 @@ class Session:
         for seen in ready:
             self._push(seen)
 
+    def _start(self, fix: Fix) -> None:
+        """Begin with the calibration that this vehicle's last drive ended with."""
+        if self._started:
+            return
+        self._started = True
+        for event in self.store.calibration(self.pipeline.vehicle, fix.stamp_ns):
+            if event.camera in self.pipeline.cameras:
+                self._push(event)
+
     def _know(self, fix: Fix) -> None:
         """Feed what the store knows of the tiles around the car, once per tile."""
         around = tiles_around(fix.lat_deg, fix.lon_deg)
@@ -171,9 +197,10 @@ class Session:
         """Store first: a change is reported only once it is durable."""
         changes = [o for o in outputs if isinstance(o, CaseChange)]
         anchors = [o for o in outputs if isinstance(o, AnchorUpdate)]
-        if changes or anchors:
+        mounts = [o for o in outputs if isinstance(o, CalibrationUpdate)]
+        if changes or anchors or mounts:
             with self.stages.measure("store"):
-                self.store.commit(changes, anchors)
+                self.store.commit(changes, anchors, {self.pipeline.vehicle: mounts} if mounts else None)
         for output in outputs:
             for sink in self.sinks:
                 sink(output)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from perception.store import tile_of
-from perception.types import Anchor, AnchorUpdate, Case, CaseChange, KnownObjects, Tile
+from perception.types import Anchor, AnchorUpdate, CalibrationUpdate, Case, CaseChange, KnownObjects, Tile
 
 
 @dataclass(slots=True)
@@ -17,13 +17,25 @@ class MemoryStore:
     _cases: dict[str, Case] = field(default_factory=dict)
     _tiles: dict[Tile, set[str]] = field(default_factory=dict)
     _anchors: dict[Tile, dict[str, Anchor]] = field(default_factory=dict)
+    _mounts: dict[str, dict[str, CalibrationUpdate]] = field(default_factory=dict)
 
     def known(self, tiles: Iterable[Tile], stamp_ns: int) -> list[KnownObjects]:
         """Cases, candidates and anchors of these tiles by id, one event per tile, stamped `stamp_ns`."""
         return [KnownObjects(stamp_ns, tile, self._cases_of(tile), self._anchors_of(tile)) for tile in tiles]
 
-    def commit(self, changes: Sequence[CaseChange], anchors: Sequence[AnchorUpdate] = ()) -> None:
+    def calibration(self, vehicle: str, stamp_ns: int) -> list[CalibrationUpdate]:
+        """What the last drive of a vehicle ended with, stamped `stamp_ns`, by camera."""
+        return [replace(row, stamp_ns=stamp_ns) for _, row in sorted(self._mounts.get(vehicle, {}).items())]
+
+    def commit(
+        self,
+        changes: Sequence[CaseChange],
+        anchors: Sequence[AnchorUpdate] = (),
+        calibrations: Mapping[str, Sequence[CalibrationUpdate]] | None = None,
+    ) -> None:
         """Keep the changes; a change made from an older state than the one kept does not overwrite it."""
+        for vehicle, rows in (calibrations or {}).items():
+            self._mounts.setdefault(vehicle, {}).update({row.camera: row for row in rows})
         for update in anchors:
             for name in (*update.gone, *(a.id for a in update.kept)):
                 for held in self._anchors.values():

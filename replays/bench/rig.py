@@ -36,14 +36,14 @@ class Rig:
     """What every pipeline of a run is built from; handed in by the command, which knows the models' folder.
 
     `model` is the card of the network that costs are compared with; None: not compared. `carries`: a car's next drive
-    starts with the calibration that its last one ended with (as long as the car itself does not, neither does this).
+    starts with the calibration that its last one ended with, as the car's own session does.
     """
 
     catalogue: Catalogue
     thresholds: Mapping[str, float]
     params: PipelineParams = field(default_factory=PipelineParams)
     model: Path | None = None
-    carries: bool = False
+    carries: bool = True
 
 
 def build_pipeline(rig: Rig, drive: SimulatedDrive, atlas: Atlas) -> Pipeline:

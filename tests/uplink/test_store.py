@@ -13,7 +13,7 @@ import pytest
 
 from gnss.clock import ManualClock
 from perception.store import tile_of
-from perception.types import Anchor, AnchorUpdate, CaseChange, CaseState, PassPosition
+from perception.types import Anchor, AnchorUpdate, CalibrationUpdate, CaseChange, CaseState, PassPosition
 from tests.uplink.builders import case, change, opened, picture
 from uplink.database import Database, Schema
 from uplink.envelope import digest_of
@@ -63,6 +63,16 @@ def test_learned_anchors_are_kept_with_their_passes_moved_and_forgotten(store: S
     (known,) = again.known([tile], 5)
     assert known.anchors == (learned("a", 2),)
     again.close()
+
+
+def test_calibrations_are_kept_by_vehicle_and_camera_and_the_newest_wins(store: SqliteStore) -> None:
+    assert store.calibration("car-1", 0) == []
+    old, new = (CalibrationUpdate(1, "front", yaw, 0.1, 0.2, 0.1, 0.01, 0.02) for yaw in (0.1, 0.3))
+    store.commit((), (), {"car-1": [old], "car-10": [old]})
+    store.commit((), (), {"car-1": [new, replace(new, camera="left")]})
+    assert store.calibration("car-1", 5) == [replace(new, stamp_ns=5), replace(new, stamp_ns=5, camera="left")]
+    assert store.calibration("car-10", 5) == [replace(old, stamp_ns=5)]
+    assert store.last_seq == 0
 
 
 def test_anchors_and_cases_are_one_transaction(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:

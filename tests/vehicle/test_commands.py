@@ -42,6 +42,7 @@ COMMANDS = [
     "model",
     "city",
     "outbox",
+    "simulate",
     "platform",
     "config",
 ]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,17 @@ from perception.card import ModelCard, load_card
 from perception.events import Event
 from perception.pipeline import Pipeline
 from perception.redaction import Redactor
-from perception.types import Anchor, AnchorUpdate, CaseChange, Detections, Frame, KnownObjects, Seen, Tile
+from perception.types import (
+    Anchor,
+    AnchorUpdate,
+    CalibrationUpdate,
+    CaseChange,
+    Detections,
+    Frame,
+    KnownObjects,
+    Seen,
+    Tile,
+)
 from replays.source import Item, RecordedFrame
 from tests.builders import CATALOGUE, CLASS_NAMES, make_case, make_fix, make_setup
 from tests.vehicle.drives import SMALL
@@ -29,15 +40,27 @@ class Memory:
     def __init__(self) -> None:
         self.asked: list[tuple[Tile, ...]] = []
         self.given: list[CaseChange] = []
+        self.mounts: dict[str, dict[str, CalibrationUpdate]] = {}
 
     def known(self, tiles: Iterable[Tile], stamp_ns: int) -> list[KnownObjects]:
         """One event per tile."""
         self.asked.append(tuple(tiles))
         return [KnownObjects(stamp_ns, tile, (make_case(),)) for tile in self.asked[-1]]
 
-    def commit(self, changes: Sequence[CaseChange], anchors: Sequence[AnchorUpdate] = ()) -> None:
+    def commit(
+        self,
+        changes: Sequence[CaseChange],
+        anchors: Sequence[AnchorUpdate] = (),
+        calibrations: Mapping[str, Sequence[CalibrationUpdate]] | None = None,
+    ) -> None:
         """Keep them."""
         self.given.extend(changes)
+        for vehicle, rows in (calibrations or {}).items():
+            self.mounts.setdefault(vehicle, {}).update({row.camera: row for row in rows})
+
+    def calibration(self, vehicle: str, stamp_ns: int) -> list[CalibrationUpdate]:
+        """What was kept."""
+        return [replace(row, stamp_ns=stamp_ns) for row in self.mounts.get(vehicle, {}).values()]
 
 
 class Nothing:
@@ -75,6 +98,21 @@ def frame(index: int, stamp_ns: int) -> Frame:
 def fixes(seconds: int) -> list[Fix]:
     """One fix per second along a street."""
     return [make_fix(0.0, 8.0 * s, s * 10**9) for s in range(seconds)]
+
+
+def test_a_drive_starts_with_the_calibration_that_the_last_one_ended_with(model: ModelCard) -> None:
+    memory, taps = Memory(), list[Event]()
+    memory.mounts["car-1"] = {
+        name: CalibrationUpdate(7, name, 0.4, 0.1, -0.2, 0.1, 0.01, 0.02) for name in (SMALL.name, "sold")
+    }
+    session = make_session(model, taps, memory)
+    session.run([*fixes(2), frame(0, 10**9), *(f for f in fixes(4)[2:])])
+    started = [e for e in taps if isinstance(e, CalibrationUpdate)]
+    assert started == [CalibrationUpdate(0, SMALL.name, 0.4, 0.1, -0.2, 0.1, 0.01, 0.02)]
+    kept = memory.mounts["car-1"][SMALL.name]
+    assert kept.stamp_ns == 10**9
+    assert kept.yaw_deg == pytest.approx(0.4, abs=0.01)
+    assert kept.yaw_sigma_deg > 0.1  # nothing was seen since, and a night lies between
 
 
 def test_numbers_are_those_of_a_recording() -> None:
