@@ -121,8 +121,15 @@ def corrected(state: Array, cov: Array, place: Array, noise: Array) -> tuple[Arr
     """Kalman update of N tracks with measured places (N, 2) of covariance (N, 2, 2), far outliers widened (Huber)."""
     innovation = place - state[:, :2]
     total = cov[:, :2, :2] + noise
-    distance2 = (innovation[:, None, :] @ np.linalg.solve(total, innovation[:, :, None]))[:, 0, 0]
+    distance2 = (innovation[:, None, :] @ _inverse2(total) @ innovation[:, :, None])[:, 0, 0]
     total = total + noise * (np.maximum(1.0, distance2 / 6.0) - 1.0)[:, None, None]
-    gain = np.linalg.solve(total, cov[:, :2, :]).transpose(0, 2, 1)
+    gain = cov[:, :, :2] @ _inverse2(total)
     new = cov - gain @ cov[:, :2, :]
     return state + (gain @ innovation[:, :, None])[:, :, 0], 0.5 * (new + new.transpose(0, 2, 1))
+
+
+def _inverse2(m: Array) -> Array:
+    """Inverses of symmetric matrices (N, 2, 2), by their closed form."""
+    a, b, d = m[:, 0, 0], m[:, 0, 1], m[:, 1, 1]
+    inverse: Array = np.stack([d, -b, -b, a], axis=1).reshape(-1, 2, 2) / (a * d - b * b)[:, None, None]
+    return inverse

@@ -98,9 +98,10 @@ def _place(sights: Sequence[Sight], mounts: Mapping[str, MountBias], params: Loc
     still, turned, moving, *others = _fits(batch, guesses, [plain[g.rows] for g in guesses], _FIRST_ROUND)
     for other in others:
         moving = _either(other.log_evidence > moving.log_evidence, other, moving)
-    fits = [still, turned, moving]
+    guesses, fits = guesses[:3], [still, turned, moving]
+    misfit = np.full(len(batch.sights), np.inf)
     for _ in range(_ROUNDS):
-        guesses = [g.at(f.parameters) for g, f in zip(guesses[:3], fits, strict=True)]
+        guesses = [g.at(f.parameters) for g, f in zip(guesses, fits, strict=True)]
         fits, misfit = _again(batch, guesses, fits, params)
     still, turned, moving = fits
     static = _blended(still, turned, batch.free)

@@ -108,6 +108,10 @@ class Looks:
                 box = (float(low[0]), float(low[1]), float(high[0]), float(high[1]))
                 self._cases[case.id] = _Held(quality, seen, pose.utc_ns, box, seen.picture)
 
+    def holds(self, camera: str, track_id: int) -> bool:
+        """Is there any picture of this track?"""
+        return (camera, track_id) in self._tracks
+
     def take(self, camera: str, track_id: int, *, encode: bool) -> tuple[Picture, ...]:
         """Release a track's best look, encoded as close-up and context when it matters."""
         held = self._tracks.pop((camera, track_id), [])

@@ -271,12 +271,16 @@ class Pipeline:
             if survey is None:
                 self._drop(track, TrackEnd.QUARANTINED, "no pose at any of its frames", out)
                 continue
-            finding = self._rules.judge(survey.landmark, common)
-            encode = finding.decision is not Decision.REFUSE
-            pictures = self._looks.take(survey.landmark.camera, track.id, encode=encode)
-            survey = replace(survey, landmark=replace(survey.landmark, pictures=pictures))
+            kind = self._setup.catalogue.classes[track.class_name].kind
+            urgent = kind is not None and self._setup.catalogue.kinds[kind].urgent
+            # The window's end judges them all; before it only the pictures and what is urgent need a word.
+            if urgent or self._looks.holds(survey.landmark.camera, track.id):
+                finding = self._rules.judge(survey.landmark, common)
+                encode = finding.decision is not Decision.REFUSE
+                urgent = urgent and finding.kind is not None
+                pictures = self._looks.take(survey.landmark.camera, track.id, encode=encode)
+                survey = replace(survey, landmark=replace(survey.landmark, pictures=pictures))
             window.closed.append(survey)
-            urgent = finding.kind is not None and self._setup.catalogue.kinds[finding.kind].urgent
             if urgent and not survey.landmark.coarse:
                 whole = window.record(())
                 others = tuple(m for m in whole.landmarks if _lately(m, survey.landmark))
@@ -319,14 +323,12 @@ class Pipeline:
 
     def _going_on(self, window: Window) -> tuple[Landmark, ...]:
         """Provisional places of the tracks that live beyond the window's end."""
-        tracks = [
-            track
+        return tuple(
+            self._surveyor.provisional(track, window.pass_id, frame.to_geo(*place.tolist()), cov)
             for _, tracker in sorted(self._trackers.items())
-            for track in tracker.tracks()
+            for track, frame, place, cov in tracker.places()
             if self._setup.catalogue.classes[track.class_name].role not in ("person", "context")
-        ]
-        closed, _ = self._surveyor.survey(tracks, window.pass_id, self._mounts)
-        return tuple(c.landmark for c in closed if c is not None)
+        )
 
     def _associate(self, record: PassRecord, *, ends: bool) -> list[Output]:
         """Run the second stage on a record; `ends=False` for an urgent look ahead of the window's end."""

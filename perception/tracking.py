@@ -260,12 +260,11 @@ class Tracker:
         noise = turn @ noise @ turn.T
         new = np.array([not np.isfinite(live.depth_m) for live in found])
         state, spread = np.array([live.place for live in found]), np.array([live.spread for live in found])
-        first = born(place, noise, self._movable(found), p.ground)
-        later = corrected(
-            np.where(new[:, None], first[0], state), np.where(new[:, None, None], first[1], spread), place, noise
-        )
-        state = np.where(new[:, None], first[0], np.where(usable[:, None], later[0], state))
-        spread = np.where(new[:, None, None], first[1], np.where(usable[:, None, None], later[1], spread))
+        again = np.flatnonzero(usable & ~new)
+        if new.any():
+            begun = [live for live, is_new in zip(found, new, strict=True) if is_new]
+            state[new], spread[new] = born(place[new], noise[new], self._movable(begun), p.ground)
+        state[again], spread[again] = corrected(state[again], spread[again], place[again], noise[again])
         pixels, depth = self._seen_from(car, state)
         contact = np.column_stack([(boxes[:, 0] + boxes[:, 2]) / 2, boxes[:, 3]])
         for k, live in enumerate(found):
@@ -339,6 +338,13 @@ class Tracker:
             # A car beside us at a long light: every second of the older half says as much, and memory stays bounded.
             half = len(live.observations) // 2
             live.observations[:half] = live.observations[:half:2]
+
+    def places(self) -> list[tuple[Track, LocalFrame, Array, Array]]:
+        """The live tracks that have a place: with the frame it is in, place (2,) east/north m and covariance (2, 2)."""
+        if self._frame is None:
+            return []
+        placed = [live for live in self._live if math.isfinite(live.depth_m)]
+        return [(self._track(live), self._frame, live.place[:2], live.spread[:2, :2]) for live in placed]
 
     def tracks(self) -> list[Track]:
         """The live tracks as they stand."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from gnss.geodesy import LocalFrame, distance_m
-from gnss.types import Pose, PoseState
+from gnss.types import Array, Pose, PoseState
 from perception.camera import CameraModel
 from perception.catalogue import Catalogue
 from perception.existence import ExistenceParams, track_existence
@@ -77,6 +77,16 @@ class Surveyor:
         for row, sight, placement in zip(placed, sights, found.placements, strict=True):
             closed[row] = Closed(tracks[row], self._landmark(tracks[row], pass_id, sight, placement))
         return closed, found.mounts
+
+    def provisional(self, track: Track, pass_id: str, place: tuple[float, float], cov_m2: Array) -> Landmark:
+        """A track that goes on, at the place (lat, lon) where the tracker has it now."""
+        first, last = track.observations[0], track.observations[-1]
+        size = self.catalogue.classes[track.class_name].size_m
+        return Landmark(
+            f"{pass_id}/{first.camera}/{track.id}", pass_id, track.id, first.camera, track.class_name, last.confidence,
+            *place, cov_m2, Verdict.UNKNOWN, 0.0, None, size, first.stamp_ns, last.stamp_ns, None, None,
+            len(track.observations), 0.0, True, appearance=track.appearance,
+        )  # fmt: skip
 
     def _landmark(self, track: Track, pass_id: str, sight: Sight, placed: Placement) -> Landmark:
         own = [o for o in track.observations if o.class_name == track.class_name]
