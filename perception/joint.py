@@ -124,8 +124,7 @@ def solve(
 
 
 def _inverse(matrix: Array) -> Array:
-    found: Array = np.linalg.inv(matrix)
-    return found
+    return np.asarray(np.linalg.inv(matrix), dtype=np.float64)
 
 
 def _pair(vector: Array, at: Index) -> Array:

@@ -16,11 +16,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from gnss.geodesy import LocalFrame
-from gnss.types import Array
 from perception.casework import MOST_EVIDENCE, MOST_PASSES
 from perception.catalogue import Catalogue
 from perception.existence import after_hit
-from perception.fuse import fuse
+from perception.fuse import aligned, fuse
 from perception.joint import Joint, Sighting, solve
 from perception.serial import matrix2, triple
 from perception.types import (
@@ -313,20 +312,21 @@ def _ends(stamps: Sequence[int | None]) -> tuple[int | None, int | None]:
     return (min(known), max(known)) if known else (None, None)
 
 
-def _joined_passes(cases: Sequence[Case], offsets: Mapping[str, Array]) -> tuple[PassPosition, ...]:
+def _joined_passes(cases: Sequence[Case]) -> tuple[PassPosition, ...]:
+    """All passes in order of time, with the offsets that association gave them: later passes are laid on those."""
     passes = sorted((p for c in cases for p in c.passes), key=lambda p: (p.utc_ns or 0, p.pass_id))
-    passes = passes if len(passes) <= MOST_PASSES else passes[:1] + passes[1 - MOST_PASSES :]
-    return tuple(
-        replace(p, offset_e_m=float(offsets[p.pass_id][0]), offset_n_m=float(offsets[p.pass_id][1])) for p in passes
-    )
+    return tuple(passes if len(passes) <= MOST_PASSES else passes[:1] + passes[1 - MOST_PASSES :])
 
 
-def _merged(cases: Sequence[Case], offsets: Mapping[str, Array], stamp_ns: int) -> list[CaseChange]:
+def _merged(cases: Sequence[Case], stamp_ns: int) -> list[CaseChange]:
     """The survivor's update, then one "merged into" for each of the others."""
     ordered = sorted(cases, key=_rank)
     kept, rest = ordered[0], ordered[1:]
-    passes = _joined_passes(ordered, offsets)
-    fused = fuse(passes)
+    passes = _joined_passes(ordered)
+    fused, among = fuse(passes), aligned(passes)
+    budget = [("gnss_m", fused.gnss_sigma_m), ("own_m", fused.own_sigma_m)]
+    if any(any(p.cov_site_m2) for p in passes):
+        budget.append(("site_m", fused.site_sigma_m))
     existence = kept.existence
     for case in rest:
         existence = after_hit(existence, case.existence)
@@ -337,7 +337,8 @@ def _merged(cases: Sequence[Case], offsets: Mapping[str, Array], stamp_ns: int) 
     after = replace(
         kept, revision=kept.revision + 1, existence=existence, confidence=max(c.confidence for c in ordered),
         lat_deg=fused.lat_deg, lon_deg=fused.lon_deg, cov_m2=triple(fused.cov_m2),
-        error_budget=(("gnss_m", fused.gnss_sigma_m), ("own_m", fused.own_sigma_m)), passes=passes,
+        map_lat_deg=among[0], map_lon_deg=among[1], map_cov_m2=triple(among[2]),
+        error_budget=tuple(budget), passes=passes,
         first_seen_utc_ns=first, last_seen_utc_ns=last, first_clear_look_utc_ns=clear,
         last_clear_look_utc_ns=last_clear, evidence=tuple(evidence.values())[:MOST_EVIDENCE],
         aliases=tuple(dict.fromkeys([*kept.aliases, *(n for c in rest for n in (c.id, *c.aliases))])),
@@ -385,7 +386,7 @@ def remerge(
     changes: list[CaseChange] = []
     for _, members in sorted(street.members.items()):
         if len(members) > 1:
-            changes += _merged([used[i] for i in members], joint.offsets, stamp_ns)
+            changes += _merged([used[i] for i in members], stamp_ns)
     suspects = [s for k in sorted(street.members) if (s := _suspect(street, joint, k, chance)) is not None]
     places = {used[k].id: street.frame.to_geo(float(p[0]), float(p[1])) for k, p in joint.places.items()}
     offsets = {name: (float(o[0]), float(o[1])) for name, o in joint.offsets.items()}
