@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from gnss.geodesy import LocalFrame
+from gnss.geodesy import LocalFrame, ellipse95
 from gnss.types import Array
 from perception import anchors as permanent
 from perception.assign import FORBIDDEN, AssignParams, Pairing, assign
@@ -45,9 +45,13 @@ _UNJUDGED = Finding(Decision.HOLD, "not judged yet")
 
 @dataclass(frozen=True, slots=True)
 class AssociateParams:
-    """Tuning of association. Looks within `same_approach_s` of the last one are the same look."""
+    """Tuning of association. Looks within `same_approach_s` of the last one are the same look.
+
+    `held_semi_major_m`: a coarse place up to this may become a candidate that waits for a second look.
+    """
 
     same_approach_s: float = 600.0
+    held_semi_major_m: float = 5.0
     align: AlignParams = field(default_factory=AlignParams)
     assign: AssignParams = field(default_factory=AssignParams)
     existence: ExistenceParams = field(default_factory=ExistenceParams)
@@ -206,7 +210,9 @@ class _Pass:
             return change, _ended(m, end, reason, case.id)
         if finding.decision is Decision.REFUSE:
             return None, _ended(m, finding.end, finding.reason)
-        if m.coarse:
+        # A coarse place never opens a case; a vehicle that must wait for a second look anyway may wait from here on.
+        waits = finding.decision is Decision.HOLD and ellipse95(m.cov_own_m2)[0] <= self._params.held_semi_major_m
+        if m.coarse and not waits:
             return None, _ended(m, TrackEnd.EXPIRED, "coarse position: may update a case, never opens one")
         change, end, reason = self._work.birth(look)
         return change, _ended(m, end, reason, None if change is None else change.case_id)

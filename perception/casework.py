@@ -107,9 +107,18 @@ class Casework:
         if any(p.pass_id == self._record.pass_id for p in case.passes):
             return True
         stamps = [s for s in (case.last_seen_utc_ns, case.last_clear_look_utc_ns) if s is not None]
-        if not stamps or self._record.start_utc_ns is None:
+        return not stamps or self._in_this_approach(case, max(stamps))
+
+    def _seen_in_this_approach(self, case: Case) -> bool:
+        """Was it seen in this approach before? A sight corrects a look that missed it earlier in the approach."""
+        if any(p.pass_id == self._record.pass_id for p in case.passes) or case.last_seen_utc_ns is None:
             return True
-        last_ns = max(stamps)
+        return self._in_this_approach(case, case.last_seen_utc_ns)
+
+    def _in_this_approach(self, case: Case | Anchor, last_ns: int) -> bool:
+        """Does a moment belong to the approach that this pass is part of?"""
+        if self._record.start_utc_ns is None:
+            return True
         if (self._record.start_utc_ns - last_ns) * 1e-9 < self._same_approach_s:
             return True
         trail = self._record.trail
@@ -225,7 +234,7 @@ class Casework:
             return None, TrackEnd.MERGED, f"this pass was counted before {case.id} was found gone"
         if finding.decision is Decision.REFUSE:
             return None, finding.end, finding.reason
-        again = self.same_approach(case)
+        again = self._seen_in_this_approach(case)
         passes = with_pass(case.passes, look)
         shape = self.rules.catalogue.classes[case.class_name]
         elapsed_s = (
@@ -234,7 +243,7 @@ class Casework:
             else (m.first_utc_ns - case.last_seen_utc_ns) * 1e-9
         )
         prior = survived(case.existence, shape, elapsed_s)
-        existence = after_hit(max(prior, self._params.birth), m.existence)
+        existence = after_hit(max(prior, self._params.birth), m.existence, self._params.birth)
         if again:
             # Counted before, as one look among others: whatever it was worth is in.
             others = self._counted(case) and any(p.pass_id != self._record.pass_id for p in case.passes)
@@ -266,7 +275,7 @@ class Casework:
             return CaseState.REOPENED, ChangeKind.REOPENED, "seen again at the place"
         if case.state is not CaseState.CANDIDATE:
             state = CaseState.OPEN if case.state is CaseState.MONITORING else case.state
-            return state, ChangeKind.UPDATED, case.reason if self.same_approach(case) else "seen again"
+            return state, ChangeKind.UPDATED, case.reason if self._seen_in_this_approach(case) else "seen again"
         if existence < self._params.open_at:
             return (
                 CaseState.CANDIDATE,
@@ -281,7 +290,8 @@ class Casework:
         if m.last_utc_ns is None or case.first_seen_utc_ns is None or finding.dwell_s is None:
             return CaseState.CANDIDATE, ChangeKind.CANDIDATE, "seen again, but time is unknown"
         stood_s = (m.last_utc_ns - case.first_seen_utc_ns) * 1e-9
-        if stood_s >= finding.dwell_s and not self.same_approach(case):
+        # The first look of this approach may have been too coarse to open it: what counts is when it was first seen.
+        if stood_s >= finding.dwell_s and not m.coarse and not self._in_this_approach(case, case.first_seen_utc_ns):
             return (
                 CaseState.OPEN,
                 ChangeKind.OPENED,

@@ -76,9 +76,10 @@ def survived(existence: float, shape: ObjectClass, elapsed_s: float) -> float:
     return clipped(existence * math.exp(-max(elapsed_s, 0.0) / (shape.survival_h * 3600.0)))
 
 
-def after_hit(existence: float, landmark_existence: float) -> float:
-    """Combine with a detection of another approach: odds multiply by the track's own, which hold the birth prior."""
-    odds = existence / (1 - existence) * max(landmark_existence / (1 - landmark_existence), 1.0)
+def after_hit(existence: float, landmark_existence: float, birth: float = 0.5) -> float:
+    """Combine with a detection of another approach: odds multiply by what the new track adds to its prior `birth`."""
+    told = landmark_existence / (1 - landmark_existence) / (birth / (1 - birth))
+    odds = existence / (1 - existence) * max(told, 1.0)
     return clipped(odds / (1 + odds))
 
 

@@ -76,9 +76,7 @@ def _mended(
     No one place explains the boxes of such a track; what neither half explains stays coarse, and opens nothing.
     """
     mended = list(placements)
-    broken = [
-        row for row, p in enumerate(placements) if p.doubt > params.most_doubt and p.verdict is not Verdict.MOVING
-    ]
+    broken = [row for row, p in enumerate(placements) if p.doubt > params.most_doubt]
     halves: list[Sight] = []
     for row in broken:
         s, middle = sights[row], max(len(sights[row].observations) // 2, 1)
@@ -247,7 +245,8 @@ def _judged(static: Fit, moving: Fit, batch: Batch, params: LocateParams) -> tup
     # Over a long time the drift of the poses looks like a crawl: nothing drives so slowly for so long.
     crawls = (speed + 2.0 * sigma < params.crawl_mps) & (ratio > -params.moving_log_ratio)
     stands = ~poor & (crawls | (ratio > params.static_log_ratio) & (sigma < params.static_speed_sigma_mps))
-    moves = ~stands & (ratio < -params.moving_log_ratio)
+    # A half hidden bus that nothing explains is no crawling one: what moves slower than a walk stays undecided.
+    moves = ~stands & (ratio < -params.moving_log_ratio) & (speed > params.walk_mps)
     # Undecided: where it stands, if it stands, is what matters to a case; a later look tells whether it did.
     rather_stands = stands | (~moves & ~poor & (ratio > 0.0))
     weight = np.where(rather_stands, 1.0, np.where(moves, 0.0, 1.0 / (1.0 + np.exp(-np.clip(ratio, -50.0, 50.0)))))

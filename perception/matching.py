@@ -23,6 +23,8 @@ class MatchParams:
     centre_sigma: float = 0.22
     centre_floor_px: float = 6.0
     log_size_sigma: float = 0.18
+    size_weight: float = 0.5
+    border_penalty: float = 8.0
     look_weight: float = 8.0
     border_px: float = 3.0
     cut_px: float = 4.0
@@ -78,10 +80,30 @@ def _centres(xyxy: Array) -> Array:
     return np.concatenate([(xyxy[:, :2] + xyxy[:, 2:]) / 2, np.log(wide)], axis=1)
 
 
+def _leaving_stays(expected: Array, boxes: Array, size_px: tuple[int, int], params: MatchParams) -> Array:
+    """Pairs (T, N) in which a thing that the border should cut would be whole: 1, else 0."""
+    far = np.tile(np.array(size_px, dtype=np.float64), 2)
+    sides = np.tile(expected[:, 2:] - expected[:, :2], 2)
+    outward = np.array([1.0, 1.0, -1.0, -1.0])
+    border = np.array([0.0, 0.0, far[2], far[3]])
+    cut = (expected - border) * outward < params.border_px
+    whole = (boxes - border) * outward
+    away = whole[None] > (params.border_px + 0.2 * sides)[:, None]
+    result: Array = (cut[:, None] & away).any(axis=2).astype(np.float64)
+    return result
+
+
 class Matching:
     """Costs of all pairs of T tracks and N boxes of one frame; `jitter_px` is 1 sigma of a picture aimed by hand."""
 
-    def __init__(self, expected: Expected, boxes: Detections, params: MatchParams, jitter_px: float = 0.0) -> None:
+    def __init__(
+        self,
+        expected: Expected,
+        boxes: Detections,
+        size_px: tuple[int, int],
+        params: MatchParams,
+        jitter_px: float = 0.0,
+    ) -> None:
         self._gate = params.gate
         a, b = _centres(expected.boxes)[:, None, :], _centres(boxes.xyxy.astype(np.float64))[None, :, :]
         wider = (1.0 + np.minimum(expected.gaps_s, 3.0))[:, None]
@@ -89,8 +111,8 @@ class Matching:
         sigma = np.maximum(params.centre_floor_px, params.centre_sigma * size) * wider
         self._sigma2 = sigma**2 + jitter_px**2
         self._gap = b[..., :2] - a[..., :2]
-        # A box cut by the border shrinks without moving nearer or farther, so size counts less than place.
-        rest = 0.5 * ((a[..., 2:] - b[..., 2:]) ** 2).sum(axis=-1) / (params.log_size_sigma * wider) ** 2
+        rest = params.size_weight * ((a[..., 2:] - b[..., 2:]) ** 2).sum(axis=-1) / (params.log_size_sigma * wider) ** 2
+        rest += params.border_penalty * _leaving_stays(expected.boxes, boxes.xyxy.astype(np.float64), size_px, params)
         codes = {name: code for code, name in enumerate(boxes.class_names)}
         mine = np.array([codes.get(name, -1) for name in expected.names])
         rest += np.where(mine[:, None] == boxes.class_id[None, :], 0.0, params.class_penalty)

@@ -44,7 +44,7 @@ class RuleParams:
     """Tuning of the rules; a vehicle stands in a zone when `footprint_share` of its footprint does."""
 
     footprint_share: float = 0.3
-    zone_sure: float = 0.6
+    zone_sure: float = 0.85
     zone_possible: float = 0.3
     search_m: float = 30.0
     component_search_m: float = 8.0

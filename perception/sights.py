@@ -38,6 +38,7 @@ class LocateParams:
     moving_log_ratio: float = math.log(100.0)
     static_speed_sigma_mps: float = 0.8
     crawl_mps: float = 0.5
+    walk_mps: float = 1.0
     coarse_semi_major_m: float = 3.0
     never_nearer_m: float = 20.0
     least_parallax_deg: float = 2.0

@@ -121,7 +121,7 @@ class Tracker:
         if self._live and len(boxes):
             expected = self._expected(car, seen.stamp_ns)
             jitter_px = math.radians(p.aimed_jitter_deg) * self._camera.fx if self._aimed else 0.0
-            matching = Matching(expected, boxes, p.match, jitter_px)
+            matching = Matching(expected, boxes, (seen.width, seen.height), p.match, jitter_px)
             pairs = self._matched(matching, expected, np.flatnonzero(strong), np.flatnonzero(weak))
             missed = np.ones(len(self._live), dtype=bool)
             missed[[track for track, _ in pairs]] = False
