@@ -10,7 +10,7 @@ Savage-Dickey ratio (Dickey 1971), exact for linear Gaussian models; BIC is its 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -22,6 +22,7 @@ from perception.existence import after_hit
 from perception.fuse import aligned, fuse
 from perception.joint import Joint, Sighting, solve
 from perception.serial import matrix2, triple
+from perception.things import look_costs
 from perception.types import (
     ACTIVE_STATES,
     Anchor,
@@ -33,21 +34,25 @@ from perception.types import (
 )
 
 BATCH_ID = "remerge"
-_MERGEABLE = ACTIVE_STATES | {CaseState.CANDIDATE}
-_COUNTED = _MERGEABLE | {CaseState.RESOLVED, CaseState.REJECTED}
+_MERGEABLE = ACTIVE_STATES | {CaseState.CANDIDATE, CaseState.RESOLVED}
+_COUNTED = _MERGEABLE | {CaseState.REJECTED}
 
 
 @dataclass(frozen=True, slots=True)
 class RemergeParams:
     """Tuning. `ln_merge` and `ln_split` are natural logarithms of the evidence ratio that is asked for.
 
-    `floor_m` is what two looks at one thing differ by beyond their covariances (another side, another extent). How
-    dense things stand is taken from the cases `around_m` about each pair with a kernel of `kernel_m`.
+    `floor_m` is what two looks at one thing differ by beyond their covariances (another side, another extent); a share
+    `stray` of looks is `stray_times` as far off as it says. How dense things stand is taken from the cases `around_m`
+    about each pair with a kernel of `kernel_m`. `turnover` is the chance that a thing came or went between two passes.
     """
 
-    gate: float = 18.4
+    gate: float = 40.0
     reach_m: float = 15.0
     floor_m: float = 0.1
+    stray: float = 0.1
+    stray_times: float = 3.0
+    turnover: float = 0.1
     ln_merge: float = math.log(10.0)
     ln_split: float = math.log(1000.0)
     ln_rival: float = math.log(10.0)
@@ -92,6 +97,15 @@ def _thing(case: Case, catalogue: Catalogue) -> tuple[str, str]:
     return case.kind, catalogue.identity_of(case.class_name) if known else case.class_name
 
 
+def _states_agree(a: Case, b: Case, catalogue: Catalogue) -> bool:
+    """May cases in these states be one? What was found gone and is seen again is the same thing, but no vehicle is."""
+    states = {a.state, b.state}
+    if not states <= _MERGEABLE or states == {CaseState.RESOLVED, CaseState.CANDIDATE}:
+        return False
+    shape = catalogue.classes.get(a.class_name)
+    return CaseState.RESOLVED not in states or shape is None or shape.identity != "transient"
+
+
 def _lived_together(a: Case, b: Case, catalogue: Catalogue) -> bool:
     """A vehicle that came hours after another at the place is another vehicle; a hole is the same hole."""
     shape = catalogue.classes.get(a.class_name)
@@ -103,6 +117,15 @@ def _lived_together(a: Case, b: Case, catalogue: Catalogue) -> bool:
     first_a, last_a, first_b, last_b = (int(s) for s in stamps if s is not None)
     gap_s = max(first_a - last_b, first_b - last_a, 0) * 1e-9
     return gap_s <= shape.survival_h * 3600.0
+
+
+def _begun(passes: Iterable[PassPosition]) -> dict[str, int | None]:
+    """UTC of the first sight of each pass; None where any of it is unknown."""
+    found: dict[str, int | None] = {}
+    for p in passes:
+        old = found.get(p.pass_id, p.utc_ns)
+        found[p.pass_id] = None if old is None or p.utc_ns is None else min(old, p.utc_ns)
+    return found
 
 
 class _Street:
@@ -120,10 +143,11 @@ class _Street:
         self.common = {p.pass_id: matrix2(p.cov_common_m2) for c in cases for p in c.passes}
         floor = params.floor_m**2 * np.eye(2)
         self._sightings = [
-            (i, p.pass_id, np.array(self.frame.to_enu(p.lat_deg, p.lon_deg)), matrix2(p.cov_own_m2) + floor)
+            (i, p, np.array(self.frame.to_enu(p.lat_deg, p.lon_deg)), matrix2(p.cov_own_m2) + floor)
             for i, c in enumerate(cases)
             for p in c.passes
         ]
+        self._begun = _begun(p for c in cases for p in c.passes)
         self._fixed = {
             i: (np.array(self.frame.to_enu(a.lat_deg, a.lon_deg)), matrix2(a.cov_m2) + floor)
             for i, c in enumerate(cases)
@@ -132,18 +156,21 @@ class _Street:
 
     def solved(self) -> Joint:
         """The joint solution of the present grouping."""
-        sightings = [Sighting(self.group[i], name, z, cov) for i, name, z, cov in self._sightings]
+        sightings = [Sighting(self.group[i], p.pass_id, z, cov, self._second(p)) for i, p, z, cov in self._sightings]
         fixed = {self.group[i]: prior for i, prior in self._fixed.items()}
         return solve(sightings, self.common, fixed)
+
+    def _second(self, position: PassPosition) -> float:
+        """Seconds from the first sight of the pass; zero in a pass of which a time is unknown."""
+        begun = self._begun[position.pass_id]
+        return 0.0 if begun is None or position.utc_ns is None else (position.utc_ns - begun) * 1e-9
 
     def may_be_one(self, a: int, b: int) -> bool:
         """Could groups `a` and `b` be one thing at all?"""
         if self.things[a] != self.things[b] or self.passes[a] & self.passes[b]:
             return False
         pairs = [(self.cases[i], self.cases[j]) for i in self.members[a] for j in self.members[b]]
-        return all(
-            x.state in _MERGEABLE and y.state in _MERGEABLE and _lived_together(x, y, self.catalogue) for x, y in pairs
-        )
+        return all(_states_agree(x, y, self.catalogue) and _lived_together(x, y, self.catalogue) for x, y in pairs)
 
     def join(self, a: int, b: int) -> None:
         """Make group `b` part of group `a`."""
@@ -184,14 +211,34 @@ def detection_chance(street: _Street, joint: Joint) -> float:
     return min(max(share, street.params.least_detection), street.params.most_detection)
 
 
-def _missed(street: _Street, a: int, b: int, params: RemergeParams) -> int:
-    """Passes that saw one of the two while the other lived, and did not see the other: strange, were they two."""
-    count = 0
+def _missed(street: _Street, a: int, b: int, chance: float) -> float:
+    """Logarithm of how strange it is, were they two, that the passes that saw one of the two never saw the other.
+
+    While the other lived it must have been missed each time; before and after, it may not have been there yet or any
+    more, and then once is as strange as often.
+    """
+    params = street.params
+    inside, ends = 0, 0
     for one, other in ((a, b), (b, a)):
         span = street.span(other)
-        if span is not None:
-            count += sum(span[0] <= stamp <= span[1] for stamp in street.stamps(one).values())
-    return min(count, params.most_misses)
+        if span is not None and len(street.passes[other]) > 1:
+            stamps = list(street.stamps(one).values())
+            inside += sum(span[0] <= stamp <= span[1] for stamp in stamps)
+            ends += any(s < span[0] for s in stamps) + any(s > span[1] for s in stamps)
+    missed = min(inside, params.most_misses) * -math.log(1.0 - chance)
+    return missed + ends * -math.log(min(1.0 - chance + params.turnover, 1.0))
+
+
+def _alike(street: _Street, a: int, b: int) -> float:
+    """Logarithm of how much better one thing explains how the two look; the scale is that of association."""
+    looks = [[street.cases[i].appearance for i in street.members[k]] for k in (a, b)]
+    size = max(len(look) for rows in looks for look in rows)
+    tables = [np.sqrt(np.maximum([v for v in rows if len(v) == size], 0.0)) for rows in looks]
+    if size == 0 or not all(len(t) for t in tables):
+        return 0.0
+    means = [table.mean(axis=0, keepdims=True) for table in tables]
+    there = np.ones(1, dtype=np.bool_)
+    return -0.5 * float(look_costs((means[0], there), (means[1], there))[0, 0])
 
 
 def _density(street: _Street, joint: Joint, pair: tuple[int, int], near: Sequence[int]) -> float:
@@ -222,6 +269,14 @@ class _Bond:
     b: int
 
 
+def _fits(distance: float, params: RemergeParams) -> float:
+    """Logarithm of the density of a squared Mahalanobis distance, to that of none, when some looks go astray."""
+    wide = params.stray_times**2
+    return math.log(
+        (1.0 - params.stray) * math.exp(-0.5 * distance) + params.stray / wide * math.exp(-0.5 * distance / wide)
+    )
+
+
 def _bonds(street: _Street, joint: Joint, chance: float) -> list[_Bond]:
     """Pairs of groups that may be one, with the logarithm of the evidence ratio of one thing over two."""
     params = street.params
@@ -236,10 +291,10 @@ def _bonds(street: _Street, joint: Joint, chance: float) -> list[_Bond]:
         distance = float(gap @ np.linalg.solve(cov, gap))
         if distance > params.gate:
             continue
-        here = -0.5 * distance - math.log(2.0 * math.pi) - 0.5 * math.log(float(np.linalg.det(cov)))
-        misses = _missed(street, a, b, params) * -math.log(1.0 - chance)
+        here = _fits(distance, params) - math.log(2.0 * math.pi) - 0.5 * math.log(float(np.linalg.det(cov)))
         density = _density(street, joint, (a, b), around[a])
-        found.append(_Bond(here - math.log(density) + misses, a, b))
+        told = _missed(street, a, b, chance) + _alike(street, a, b)
+        found.append(_Bond(here - math.log(density) + told, a, b))
     return sorted(found, key=lambda bond: (-bond.ln_evidence, bond.a, bond.b))
 
 
@@ -301,10 +356,11 @@ def _suspect(street: _Street, joint: Joint, group: int, chance: float) -> Suspec
     return Suspect(street.cases[group].id, best[1], best[0], best[2])
 
 
-def _rank(case: Case) -> tuple[bool, int, str]:
-    """Order of survival: filed cases before candidates, then the oldest."""
+def _rank(case: Case) -> tuple[int, int, str]:
+    """Order of survival: cases that stand, then those found gone, then candidates; of these the oldest."""
     first = case.first_seen_utc_ns
-    return case.state is CaseState.CANDIDATE, (1 << 62) if first is None else first, case.id
+    order = 0 if case.state in ACTIVE_STATES else 1 if case.state is CaseState.RESOLVED else 2
+    return order, (1 << 62) if first is None else first, case.id
 
 
 def _ends(stamps: Sequence[int | None]) -> tuple[int | None, int | None]:
@@ -389,6 +445,6 @@ def remerge(
             changes += _merged([used[i] for i in members], stamp_ns)
     suspects = [s for k in sorted(street.members) if (s := _suspect(street, joint, k, chance)) is not None]
     places = {used[k].id: street.frame.to_geo(float(p[0]), float(p[1])) for k, p in joint.places.items()}
-    offsets = {name: (float(o[0]), float(o[1])) for name, o in joint.offsets.items()}
+    offsets = {name: (float(o[0]), float(o[1])) for name, o in joint.mean_offsets().items()}
     groups = tuple(tuple(used[i].id for i in members) for _, members in sorted(street.members.items()))
     return Remerged(tuple(changes), tuple(suspects), places, offsets, groups)

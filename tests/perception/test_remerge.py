@@ -37,6 +37,7 @@ def street(shifts: dict[int, tuple[float, float]]) -> list[Case]:
     ]
 
 
+STATES = (CaseState.OPEN, CaseState.RESOLVED)
 SHIFTS = {0: (0.0, 0.0), 1: (2.5, -1.0), 2: (-1.5, 2.0)}
 
 
@@ -81,7 +82,9 @@ def test_the_offset_of_a_pass_is_found_from_all_it_saw() -> None:
         (twins("garbage", "pothole"), "another kind"),
         (twins(passes_b=(1, 2)), "one pass saw both"),
         (twins(apart_m=3.0), "too far apart"),
-        ([twins()[0], replace(twins()[1], state=CaseState.RESOLVED)], "gone"),
+        ([twins()[0], replace(twins()[1], state=CaseState.REJECTED)], "the platform said no"),
+        ([replace(twins()[0], state=CaseState.RESOLVED), twins()[1]], "gone, and a candidate proves nothing"),
+        ([replace(c, class_name="car", state=s) for c, s in zip(twins(), STATES, strict=True)], "another car"),
         ([twins()[0], replace(twins()[1], state=CaseState.MERGED)], "merged already"),
     ],
 )
@@ -103,6 +106,32 @@ def test_a_twin_that_two_cases_may_claim_waits() -> None:
     b = seen_by(make_case("garbage", id="b"), [(0, 6.0, 20.4), (2, 4.5, 22.4)])
     between = seen_by(make_case("garbage", id="c"), [(1, 8.5, 19.0)])
     assert merged([*street(SHIFTS), a, b, between]) == {}
+
+
+def test_what_was_thought_gone_and_is_there_is_one_case_that_stands() -> None:
+    early, late = twins(passes_b=(1,))
+    found = remerge(
+        [*street(SHIFTS), replace(early, state=CaseState.RESOLVED), replace(late, state=CaseState.OPEN)], (), CATALOGUE
+    )
+    kept, gone = found.changes
+    assert (kept.case_id, kept.case.state, kept.case.aliases) == ("b", CaseState.OPEN, ("a",))
+    assert gone.case.merged_into == "b"
+
+
+def test_another_look_speaks_against_one_thing() -> None:
+    red, grey = (1.0, 0.0), (0.0, 1.0)
+    pair = twins(apart_m=1.4)
+    assert merged([*street(SHIFTS), *[replace(c, appearance=red) for c in pair]]) == {"b": "a"}
+    assert merged([*street(SHIFTS), *[replace(c, appearance=v) for c, v in zip(pair, (red, grey), strict=True)]]) == {}
+
+
+def test_the_offset_may_drift_along_a_pass() -> None:
+    cov = 0.01 * np.eye(2)
+    rows = [(k, f"p{n}", np.array([n * 0.1 * k, 10.0 * k]), float(k)) for k in range(20) for n in (0, 1)]
+    found = solve([Sighting(k, name, z, cov, time_s) for k, name, z, time_s in rows], {"p0": cov, "p1": 9 * np.eye(2)})
+    begin, end = found.offsets["p1", 0], found.offsets["p1", 6]
+    assert begin[0] - end[0] == pytest.approx(1.8, abs=0.2)
+    assert found.mean_offsets()["p1"][0] == pytest.approx((begin[0] + end[0]) / 2, abs=0.1)
 
 
 def test_three_cases_of_one_thing_become_one() -> None:
@@ -176,4 +205,4 @@ def test_a_wrong_pairing_does_not_move_its_neighbours() -> None:
     rows[0] = (0, "p0", np.array([6.0, 0.0]))
     found = solve([Sighting(k, n, z, cov) for k, n, z in rows], {f"p{n}": 4.0 * np.eye(2) for n in range(3)})
     assert found.places[3] - found.places[2] == pytest.approx([1.0, 0.0], abs=0.05)
-    assert float(np.hypot(*found.offsets["p0"])) < 0.4
+    assert float(np.hypot(*found.mean_offsets()["p0"])) < 0.4
