@@ -331,12 +331,14 @@ def _placement(
         float(ranges.min()) > params.never_nearer_m
         and math.degrees(float(np.ptp(bearings))) < params.least_parallax_deg
     )
+    # Boxes that no one standing thing of the class explains: a place, but not one to file.
+    strange = quality[0] > params.worst_misfit
     shape = batch.sights[row].shape
     length, width, height = np.exp(
-        p[[solid.LENGTH, solid.LENGTH if shape.yaw != "road" else solid.WIDTH, solid.HEIGHT]]
+        p[[solid.LENGTH, solid.LENGTH if batch.view.round[row] else solid.WIDTH, solid.HEIGHT]]
     )
     extent = (float(length), float(width), 0.0 if shape.flat else float(height))
     return Placement(
         lat, lon, 0.5 * (cov + cov.T), motion[0], motion[1], (90.0 - math.degrees(p[solid.YAW])) % 360.0, extent,
-        float(ranges.min()), bool(far or ellipse95(cov)[0] > params.coarse_semi_major_m), *quality,
+        float(ranges.min()), bool(far or strange or ellipse95(cov)[0] > params.coarse_semi_major_m), *quality,
     )  # fmt: skip

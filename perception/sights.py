@@ -47,6 +47,7 @@ class LocateParams:
     teaching_doubt: float = 0.1
     misfit_prior: float = 20.0
     most_doubt: float = 0.35
+    worst_misfit: float = 3.5
     hidden_log_prior: float = -math.log(10.0)
     hidden_shift: float = 0.15
     hidden_grain: float = 0.01

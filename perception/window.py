@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -32,6 +33,7 @@ class WindowParams:
     same_floor_m2: float = 0.15
     same_iou: float = 0.5
     same_part: float = 0.6
+    nested_m: float = 3.0
     other_look: float = 0.6
 
 
@@ -124,15 +126,17 @@ def same_thing(a: Closed, b: Closed, catalogue: Catalogue, params: WindowParams)
     frame = LocalFrame(a.landmark.lat_deg, a.landmark.lon_deg)
     gap = np.array(frame.to_enu(b.landmark.lat_deg, b.landmark.lon_deg))
     total = a.landmark.cov_own_m2 + b.landmark.cov_own_m2 + params.same_floor_m2 * np.eye(2)
-    if not float(gap @ np.linalg.solve(total, gap)) < params.same_gate:
+    beside = float(gap @ np.linalg.solve(total, gap)) < params.same_gate
+    if not beside and math.hypot(*gap) > params.nested_m:
         return False
     overlap = _overlap(a.track, b.track)
     x, y = catalogue.classes[a.landmark.class_name], catalogue.classes[b.landmark.class_name]
     alike = catalogue.identity_of(x.name) == catalogue.identity_of(y.name) or (x.kind is not None and x.kind == y.kind)
     if overlap is not None:
-        # A detector that boxes a thing and a part of it gives nested boxes at one place: one thing, if of one kind.
-        return overlap[0] >= params.same_iou or (alike and overlap[1] >= params.same_part)
-    if not alike:
+        # A detector that boxes a thing and a part of it gives nested boxes: one thing, if of one kind. A part's place
+        # is not the whole's, so metres are asked, not sigmas.
+        return (beside and overlap[0] >= params.same_iou) or (alike and overlap[1] >= params.same_part)
+    if not (beside and alike):
         return False
     if a.track.appearance is not None and b.track.appearance is not None:
         if 1.0 - float(np.sqrt(a.track.appearance * b.track.appearance).sum()) > params.other_look:
@@ -172,6 +176,7 @@ class _Neighbours:
             return []
         e, n, traces = np.array(self._rows).T
         reach2 = self._params.same_gate * (traces + trace + self._params.same_floor_m2)
+        reach2 = np.maximum(reach2, self._params.nested_m**2)
         near: list[int] = np.flatnonzero((e - east) ** 2 + (n - north) ** 2 < reach2).tolist()
         return near
 
