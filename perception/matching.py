@@ -58,7 +58,7 @@ def usable_edges(
     covered = (u > left - mu) & (u < right + mu) & (v > top - mv) & (v < foot + mv)
     nearer = (foot[None, :] > y2[:, None] + 4.0)[:, None, :]
     usable &= ~(covered & nearer).any(axis=2)
-    return [(bool(row[0]), bool(row[1]), bool(row[2]), bool(row[3])) for row in usable]
+    return [(row[0], row[1], row[2], row[3]) for row in usable.tolist()]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -15,13 +15,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from gnss.geodesy import LocalFrame
-from gnss.types import Array, Mask, Pose, Rows
+from gnss.types import Array, Pose, Rows
 from perception.camera import CameraModel
-from perception.ground import CarPlace, GroundParams, ahead_of_time, born, contacts, corrected
+from perception.ground import CarPlace, GroundParams
 from perception.matching import Expected, Matching, MatchParams, all_known, usable_edges
-from perception.types import Detections, Observation, Seen, Track
-
-_RECENTRE_M = 2000.0
+from perception.places import Places
+from perception.types import Observation, Seen, Track
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +33,6 @@ class TrackerParams:
     confirm_hits: int = 3
     slow_period_s: float = 0.5
     slow_confirm_hits: int = 2
-    offset_memory: float = 0.5
     match: MatchParams = field(default_factory=MatchParams)
     ground: GroundParams = field(default_factory=GroundParams)
     most_observations: int = 600
@@ -43,7 +41,6 @@ class TrackerParams:
     shake_pairs: int = 4
     bump_deg: float = 1.0
     calm_share: float = 0.7
-    least_inside: float = 0.05
     missed_px: float = 24.0
     missed_thin_px: float = 5.0
     missed_covered: float = 0.2
@@ -54,12 +51,7 @@ class TrackerParams:
 @dataclass(slots=True)
 class _Live:
     id: int
-    observations: list[Observation]
-    place: Array
-    spread: Array
-    offset: Array
-    depth_m: float
-    placed_ns: int = 0
+    observations: list[Observation] = field(default_factory=list)
     name: str = ""
     votes: dict[str, float] = field(default_factory=dict)
     look: Array | None = None
@@ -93,11 +85,11 @@ class Tracker:
         """
         self._heights_m = heights_m or {}
         self._mobile = mobile
-        self._frame: LocalFrame | None = None
         self._camera = camera
         self._thresholds = thresholds
         self._params = params
         self._live: list[_Live] = []
+        self._places = Places(camera, params.ground)
         self._next = 1
         self._last_stamp_ns: int | None = None
         self._period_s: float = 0.0
@@ -115,9 +107,10 @@ class Tracker:
         limits, known = all_known(boxes.class_names, self._thresholds)
         strong = boxes.confidence >= limits[boxes.class_id]
         weak = known[boxes.class_id] & ~strong
-        car = self._car(pose)
+        car = self._places.car(pose)
         pairs: list[tuple[int, int]] = []
         unseen = np.zeros((0, 4))
+        xyxy = boxes.xyxy.astype(np.float64)
         if self._live and len(boxes):
             expected = self._expected(car, seen.stamp_ns)
             jitter_px = math.radians(p.aimed_jitter_deg) * self._camera.fx if self._aimed else 0.0
@@ -125,29 +118,27 @@ class Tracker:
             pairs = self._matched(matching, expected, np.flatnonzero(strong), np.flatnonzero(weak))
             missed = np.ones(len(self._live), dtype=bool)
             missed[[track for track, _ in pairs]] = False
-            unseen = expected.boxes[missed & np.isfinite(expected.boxes).all(axis=1)]
-        xyxy = boxes.xyxy.astype(np.float64)
-        if len(unseen):
-            self._count_missed(np.flatnonzero(missed), expected.boxes[missed], xyxy, seen.stamp_ns)
+            missed &= np.isfinite(expected.boxes[:, 0])
+            unseen = expected.boxes[missed]
+            self._count_missed(np.flatnonzero(missed), unseen, xyxy, seen.stamp_ns)
         edges = usable_edges(xyxy, seen.width, seen.height, p.match.border_px, p.match.cut_px, unseen)
-        found: list[_Live] = []
-        for track, box in pairs:
-            self._extend(self._live[track], seen, box, edges[box])
-            strong[box] = False
-            found.append(self._live[track])
-        for box in np.flatnonzero(strong).tolist():
-            live = _Live(self._next, [], np.zeros(4), np.zeros((4, 4)), np.zeros(2), math.nan)
-            self._next += 1
-            self._extend(live, seen, box, edges[box])
-            self._live.append(live)
-            found.append(live)
-        self._correct(found, car)
+        strong[[box for _, box in pairs]] = False
+        begun = np.flatnonzero(strong).tolist()
+        pairs += [(len(self._live) + k, box) for k, box in enumerate(begun)]
+        self._live += [_Live(self._next + k) for k in range(len(begun))]
+        self._next += len(begun)
+        self._places.add(len(begun))
+        self._extend(pairs, seen, edges)
+        rows, found = np.array(pairs, dtype=np.intp).reshape(-1, 2).T
+        foot_cut = np.array([not edges[box][3] for box in found.tolist()], dtype=bool)
+        self._places.correct(rows, xyxy[found], foot_cut, car, seen.stamp_ns)
         return ended
 
     def flush(self) -> list[Track]:
         """End every track."""
         ended = [self._track(live) for live in self._live]
         self._live.clear()
+        self._places.keep(np.zeros(len(ended), dtype=bool))
         return ended
 
     @property
@@ -163,15 +154,14 @@ class Tracker:
         # One box or two may be nothing: they do not wait long for more, lest they catch what is not theirs.
         tentative_ns = min(keep_ns, int(self._params.tentative_periods * self._period_s * 1e9))
         hits = self._params.confirm_hits
-        old = [
-            live
-            for live in self._live
-            if now_ns - live.last.stamp_ns > (keep_ns if len(live.observations) >= hits else tentative_ns)
-        ]
-        if old:
-            gone = {live.id for live in old}
-            self._live = [live for live in self._live if live.id not in gone]
-        return [self._track(live) for live in old]
+        limits = np.array([keep_ns if len(live.observations) >= hits else tentative_ns for live in self._live])
+        old = now_ns - self._places.seen_ns > limits
+        if not old.any():
+            return []
+        ended = [self._track(live) for live, is_old in zip(self._live, old.tolist(), strict=True) if is_old]
+        self._live = [live for live, is_old in zip(self._live, old.tolist(), strict=True) if not is_old]
+        self._places.keep(~old)
+        return ended
 
     def _track(self, live: _Live) -> Track:
         p = self._params
@@ -182,98 +172,12 @@ class Tracker:
         look = None if live.look is None else live.look.astype(np.float32)
         return Track(live.id, live.name, tuple(live.observations), confirmed, look, tuple(live.missed_ns))
 
-    def _car(self, pose: Pose) -> CarPlace:
-        """The vehicle in this tracker's local frame, which follows it."""
-        if self._frame is None:
-            self._frame = LocalFrame(pose.lat_deg, pose.lon_deg)
-        car = CarPlace.of(pose, self._frame)
-        if math.hypot(car.east_m, car.north_m) > _RECENTRE_M:
-            self._frame = LocalFrame(pose.lat_deg, pose.lon_deg)
-            for live in self._live:
-                live.place = live.place - (car.east_m, car.north_m, 0.0, 0.0)
-            car = CarPlace.of(pose, self._frame)
-        return car
-
-    def _movable(self, lives: Sequence[_Live]) -> Mask:
-        return np.array([live.name in self._mobile for live in lives], dtype=bool)
-
     def _expected(self, car: CarPlace, now_ns: int) -> Expected:
-        """What the live tracks lead to expect in a frame seen from here; their places move on as well.
-
-        The box of a thing that the car has driven past is NaN: no later box can be it, unless it moves.
-        """
-        gaps_s = np.array([(now_ns - live.last.stamp_ns) * 1e-9 for live in self._live])
+        """What the live tracks lead to expect in a frame seen from here; their places move on as well."""
+        gaps_s: Array = (now_ns - self._places.seen_ns).astype(np.float64) * 1e-9
         size = max((len(live.look) for live in self._live if live.look is not None), default=0)
         looks = np.array([np.zeros(size) if live.look is None else live.look for live in self._live]) if size else None
-        return Expected(self._predict(car, now_ns), gaps_s, [live.name for live in self._live], looks)
-
-    def _predict(self, car: CarPlace, now_ns: int) -> Array:
-        """Boxes (T, 4) of the live tracks as their places on the ground would show them."""
-        boxes = np.array([live.last.xyxy for live in self._live], dtype=np.float64)
-        dt_s = np.array([(now_ns - live.placed_ns) * 1e-9 for live in self._live])
-        state, spread = ahead_of_time(
-            np.array([live.place for live in self._live]), np.array([live.spread for live in self._live]),
-            dt_s, self._movable(self._live), self._params.ground,
-        )  # fmt: skip
-        pixels, depth = self._seen_from(car, state)
-        before = np.array([live.depth_m for live in self._live])
-        offset = np.array([live.offset for live in self._live])
-        good = np.isfinite(before) & (depth > 1.0) & (before < 120.0)
-        scale = np.where(good, np.clip(np.where(good, before, 1.0) / np.maximum(depth, 0.5), 0.4, 4.0), 1.0)
-        contact = pixels + offset * scale[:, None]
-        half, tall = (boxes[:, 2] - boxes[:, 0]) / 2 * scale, (boxes[:, 3] - boxes[:, 1]) * scale
-        new = np.column_stack([contact[:, 0] - half, contact[:, 1] - tall, contact[:, 0] + half, contact[:, 1]])
-        for live, x, p in zip(self._live, state, spread, strict=True):
-            live.place, live.spread, live.placed_ns = x, p, now_ns
-        passed = np.isfinite(before) & (before > 0) & (depth <= 0)
-        # A detector boxes what is in the picture: that is what a thing that leaves it should look like.
-        size = np.array([self._camera.width, self._camera.height] * 2, dtype=np.float64)
-        whole = np.where(good[:, None], new, boxes)
-        inside = np.clip(whole, 0.0, size)
-        left = (inside[:, 2:] - inside[:, :2]) / np.maximum(whole[:, 2:] - whole[:, :2], 1e-6)
-        return np.where((passed | (left.min(axis=1) < self._params.least_inside))[:, None], np.nan, inside)
-
-    def _seen_from(self, car: CarPlace, state: Array) -> tuple[Array, Array]:
-        """Pixel-edge coordinates (T, 2) of places on the ground, and their depths (T,)."""
-        body = car.to_body(state[:, :2])
-        pixels, depth = self._camera.project(np.column_stack([body, np.zeros(len(body))]))
-        if self._camera.guessed:
-            # Nobody knows where the horizon is: only the way across tells; the box's foot moves with its size.
-            pixels[:, 1] = self._camera.cy
-        return pixels + 0.5, depth
-
-    def _correct(self, found: Sequence[_Live], car: CarPlace) -> None:
-        """Bring the places of the tracks seen in this frame up to date."""
-        if not found:
-            return
-        p = self._params
-        boxes = np.array([live.last.xyxy for live in found])
-        heights = np.array([self._heights_m.get(live.name, 0.0) for live in found])
-        cut = np.array([not live.last.edges[3] for live in found])
-        place, noise, usable = contacts(
-            boxes, self._camera, heights, cut | self._camera.guessed & (heights > 0), p.ground
-        )
-        place = car.to_world(place)
-        turn = np.array(
-            [[math.cos(car.yaw_rad), -math.sin(car.yaw_rad)], [math.sin(car.yaw_rad), math.cos(car.yaw_rad)]]
-        )
-        noise = turn @ noise @ turn.T
-        new = np.array([not np.isfinite(live.depth_m) for live in found])
-        state, spread = np.array([live.place for live in found]), np.array([live.spread for live in found])
-        again = np.flatnonzero(usable & ~new)
-        if new.any():
-            begun = [live for live, is_new in zip(found, new, strict=True) if is_new]
-            state[new], spread[new] = born(place[new], noise[new], self._movable(begun), p.ground)
-        state[again], spread[again] = corrected(state[again], spread[again], place[again], noise[again])
-        pixels, depth = self._seen_from(car, state)
-        contact = np.column_stack([(boxes[:, 0] + boxes[:, 2]) / 2, boxes[:, 3]])
-        for k, live in enumerate(found):
-            if new[k] and not usable[k]:
-                continue
-            keep = 0.0 if new[k] else p.offset_memory * min(4.0, max(0.25, live.depth_m / max(depth[k], 0.5)))
-            share = 0.0 if new[k] else p.offset_memory
-            live.place, live.spread, live.depth_m = state[k], spread[k], float(depth[k])
-            live.offset = keep * live.offset + (1.0 - share) * (contact[k] - pixels[k])
+        return Expected(self._places.expect(car, now_ns), gaps_s, [live.name for live in self._live], looks)
 
     def _matched(self, matching: Matching, expected: Expected, strong: Rows, weak: Rows) -> list[tuple[int, int]]:
         """Pairs (track, box): confident boxes first, then the others for tracks still without one.
@@ -309,42 +213,42 @@ class Tracker:
             if covered < p.missed_covered and len(self._live[row].missed_ns) < p.most_missed:
                 self._live[row].missed_ns.append(now_ns)
 
-    def _extend(self, live: _Live, seen: Seen, box: int, edges: tuple[bool, bool, bool, bool]) -> None:
-        boxes: Detections = seen.detections
-        xyxy = boxes.xyxy[box].astype(np.float64)
-        live.placed_ns = seen.stamp_ns
-        name = boxes.class_names[boxes.class_id[box]]
-        confidence = float(boxes.confidence[box])
-        live.vote(name, confidence)
-        if boxes.appearance is not None:
-            new = boxes.appearance[box].astype(np.float64)
-            keep = self._params.look_memory
-            live.look = new if live.look is None else keep * live.look + (1.0 - keep) * new
-        x1, y1, x2, y2 = (float(v) for v in xyxy)
-        live.observations.append(
-            Observation(
-                seen.stamp_ns,
-                seen.camera,
-                seen.index,
-                (x1, y1, x2, y2),
-                confidence,
-                name,
-                seen.width,
-                seen.height,
-                edges,
-            )
-        )
-        if len(live.observations) > self._params.most_observations:
-            # A car beside us at a long light: every second of the older half says as much, and memory stays bounded.
-            half = len(live.observations) // 2
-            live.observations[:half] = live.observations[:half:2]
+    def _extend(
+        self, pairs: Sequence[tuple[int, int]], seen: Seen, edges: Sequence[tuple[bool, bool, bool, bool]]
+    ) -> None:
+        """Give each track of `pairs` (track, box) its box."""
+        boxes, keep = seen.detections, self._params.look_memory
+        xyxy, confidence, classes = boxes.xyxy.tolist(), boxes.confidence.tolist(), boxes.class_id.tolist()
+        looks = None if boxes.appearance is None else boxes.appearance.astype(np.float64)
+        for track, box in pairs:
+            live, name = self._live[track], boxes.class_names[classes[box]]
+            before = live.name
+            live.vote(name, confidence[box])
+            if live.name != before:
+                self._places.movable[track] = live.name in self._mobile
+                self._places.height_m[track] = self._heights_m.get(live.name, 0.0)
+            if looks is not None:
+                live.look = looks[box] if live.look is None else keep * live.look + (1.0 - keep) * looks[box]
+            x1, y1, x2, y2 = xyxy[box]
+            live.observations.append(
+                Observation(
+                    seen.stamp_ns, seen.camera, seen.index, (x1, y1, x2, y2), confidence[box], name, seen.width,
+                    seen.height, edges[box],
+                )
+            )  # fmt: skip
+            if len(live.observations) > self._params.most_observations:
+                # A car beside us at a long light: every second of the older half says as much; memory stays bounded.
+                half = len(live.observations) // 2
+                live.observations[:half] = live.observations[:half:2]
 
     def places(self) -> list[tuple[Track, LocalFrame, Array, Array]]:
         """The live tracks that have a place: with the frame it is in, place (2,) east/north m and covariance (2, 2)."""
-        if self._frame is None:
+        frame = self._places.frame
+        if frame is None:
             return []
-        placed = [live for live in self._live if math.isfinite(live.depth_m)]
-        return [(self._track(live), self._frame, live.place[:2], live.spread[:2, :2]) for live in placed]
+        state, spread = self._places.state, self._places.spread
+        placed = np.flatnonzero(np.isfinite(self._places.depth_m)).tolist()
+        return [(self._track(self._live[k]), frame, state[k, :2], spread[k, :2, :2]) for k in placed]
 
     def tracks(self) -> list[Track]:
         """The live tracks as they stand."""
