@@ -267,6 +267,13 @@ class _Bond:
     ln_evidence: float
     a: int
     b: int
+    gap_m: float
+
+    @property
+    def reason(self) -> str:
+        """Why the two are one, for a person."""
+        odds = round(math.exp(min(self.ln_evidence, math.log(1e6))))
+        return f"{self.gap_m:.1f} m apart when all passes are laid together, never seen in one pass, odds {odds} to 1"
 
 
 def _fits(distance: float, params: RemergeParams) -> float:
@@ -294,7 +301,7 @@ def _bonds(street: _Street, joint: Joint, chance: float) -> list[_Bond]:
         here = _fits(distance, params) - math.log(2.0 * math.pi) - 0.5 * math.log(float(np.linalg.det(cov)))
         density = _density(street, joint, (a, b), around[a])
         told = _missed(street, a, b, chance) + _alike(street, a, b)
-        found.append(_Bond(here - math.log(density) + told, a, b))
+        found.append(_Bond(here - math.log(density) + told, a, b, float(np.hypot(*gap))))
     return sorted(found, key=lambda bond: (-bond.ln_evidence, bond.a, bond.b))
 
 
@@ -374,8 +381,8 @@ def _joined_passes(cases: Sequence[Case]) -> tuple[PassPosition, ...]:
     return tuple(passes if len(passes) <= MOST_PASSES else passes[:1] + passes[1 - MOST_PASSES :])
 
 
-def _merged(cases: Sequence[Case], stamp_ns: int) -> list[CaseChange]:
-    """The survivor's update, then one "merged into" for each of the others."""
+def _merged(cases: Sequence[Case], whys: Mapping[str, str], stamp_ns: int) -> list[CaseChange]:
+    """The survivor's update, then one "merged into" for each of the others; `whys` tells by id why."""
     ordered = sorted(cases, key=_rank)
     kept, rest = ordered[0], ordered[1:]
     passes = _joined_passes(ordered)
@@ -405,7 +412,8 @@ def _merged(cases: Sequence[Case], stamp_ns: int) -> list[CaseChange]:
         CaseChange(kept.id, kept.revision, ChangeKind.UPDATED, after, stamp_ns, last, BATCH_ID, f"one with {names}")
     ]
     for case in rest:
-        reason = f"the same thing as {kept.id}"
+        # The oldest of them joined nobody; what it has in common with the survivor is told of the survivor.
+        reason = f"the same thing as {kept.id}: {whys.get(case.id) or whys[kept.id]}"
         gone = replace(
             case, revision=case.revision + 1, state=CaseState.MERGED, merged_into=kept.id, reason=reason,
         )  # fmt: skip
@@ -432,17 +440,19 @@ def remerge(
     street = _Street(used, {a.id: a for a in anchors}, catalogue, params)
     joint = street.solved()
     chance = detection_chance(street, joint)
+    whys: dict[str, str] = {}
     for _ in range(params.most_rounds):
         bonds = _accepted(street, _bonds(street, joint, chance))
         if not bonds:
             break
         for bond in bonds:
-            street.join(min(bond.a, bond.b), max(bond.a, bond.b))
+            street.join(bond.a, bond.b)
+            whys[used[bond.b].id] = bond.reason
         joint = street.solved()
     changes: list[CaseChange] = []
     for _, members in sorted(street.members.items()):
         if len(members) > 1:
-            changes += _merged([used[i] for i in members], stamp_ns)
+            changes += _merged([used[i] for i in members], whys, stamp_ns)
     suspects = [s for k in sorted(street.members) if (s := _suspect(street, joint, k, chance)) is not None]
     places = {used[k].id: street.frame.to_geo(float(p[0]), float(p[1])) for k, p in joint.places.items()}
     offsets = {name: (float(o[0]), float(o[1])) for name, o in joint.mean_offsets().items()}
