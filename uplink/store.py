@@ -49,6 +49,14 @@ def _carried(change: CaseChange) -> dict[str, Picture]:
     return {picture.sha256: picture for picture in (*change.case.evidence, *change.pictures) if picture.jpeg}
 
 
+def _anchor(row: sqlite3.Row) -> Anchor:
+    """A row of the table: a learned landmark's whole text, or one of the city's register."""
+    if row["body"] is not None:
+        return anchor_from_dict(json.loads(row["body"]))
+    cov_m2 = (row["cov_ee_m2"], row["cov_en_m2"], row["cov_nn_m2"])
+    return Anchor(row["id"], row["class_name"], row["lat_deg"], row["lon_deg"], cov_m2)
+
+
 class SqliteStore:
     """`perception.store.CaseStore` in the file `path` (its folder also holds `spool/`, `quarantine/`, `lock`).
 
@@ -225,15 +233,11 @@ class SqliteStore:
 
     def _anchors_of(self, tile: Tile) -> tuple[Anchor, ...]:
         rows = self._database.rows("SELECT * FROM anchor WHERE tile_row = ? AND tile_col = ? ORDER BY id", tile)
-        return tuple(
-            anchor_from_dict(json.loads(row["body"]))
-            if row["body"] is not None
-            else Anchor(
-                row["id"], row["class_name"], row["lat_deg"], row["lon_deg"],
-                (row["cov_ee_m2"], row["cov_en_m2"], row["cov_nn_m2"]),
-            )
-            for row in rows
-        )  # fmt: skip
+        return tuple(_anchor(row) for row in rows)
+
+    def anchors(self) -> list[Anchor]:
+        """Every permanent landmark, by id."""
+        return [_anchor(row) for row in self._database.rows("SELECT * FROM anchor ORDER BY id")]
 
     def cases(self) -> list[Case]:
         """Every remembered case, by id."""

@@ -14,7 +14,21 @@ from collections.abc import Sequence
 import cv2
 
 from perception.errors import SetupError
-from vehicle.commands import bench, city, config, demo, drive, model, outbox, platform, replay, run, score, simulate
+from vehicle.commands import (
+    bench,
+    cases,
+    city,
+    config,
+    demo,
+    drive,
+    model,
+    outbox,
+    platform,
+    replay,
+    run,
+    score,
+    simulate,
+)
 
 OK, FOUND, USAGE = 0, 1, 2
 
@@ -23,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
     """The whole command line."""
     top = argparse.ArgumentParser(prog="qiji", description="Patrol perception: from frames to filed cases.")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (demo, run, replay, score, simulate, drive, bench, model, city, outbox, platform, config):
+    for module in (demo, run, replay, score, simulate, drive, bench, model, city, cases, outbox, platform, config):
         module.add(commands)
     return top
 

@@ -25,6 +25,7 @@ from vehicle.facts import report_facts
 from vehicle.folders import STORE_FILE, store_beside
 from vehicle.session import Session
 from vehicle.setup import Equipment, equip
+from vehicle.shift import end_shift
 from vehicle.stages import Stages
 
 Progress = Callable[[str, int, int], None]
@@ -32,7 +33,10 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class ReplayOptions:
-    """How to replay. `store` None: a fresh memory beside the run folder; `platform` None: nothing is sent."""
+    """How to replay. `store` None: a fresh memory beside the run folder; `platform` None: nothing is sent.
+
+    `end_shift`: after the last drive, cases of the memory that are of one thing become one.
+    """
 
     detections: Literal["recorded", "model"] | None = None
     known: Literal["store", "recorded"] = "store"
@@ -40,6 +44,7 @@ class ReplayOptions:
     platform: str | None = None
     truth: Path | None = None
     drain_s: float = 60.0
+    end_shift: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +121,8 @@ def replay(
         ):
             for nth, source in enumerate(sources):
                 run.feed(nth, source, store, writer, progress)
+            if options.end_shift:
+                run.end_shift(store, writer)
             unsent = None if options.platform is None else delivery.finish(options.drain_s)
         timings = run.stages.table()
         with run.stages.measure("report"):
@@ -165,6 +172,13 @@ class _Run:
         session.run(source, None if progress is None else lambda: progress(label, session.frames, total))
         self.tracks += session.pipeline.tracks_begun
         self.data.update(session.counts)
+
+    def end_shift(self, store: SqliteStore, writer: RunWriter) -> None:
+        """The batch re-merge over the whole memory; the run folder tells of it too."""
+        with self.stages.measure("end of shift"):
+            found = end_shift(store, self.kit.catalogue)
+        for change in found.changes:
+            writer.take(change)
 
 
 def _count(ends: Counter[str], output: Output) -> None:

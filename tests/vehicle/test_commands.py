@@ -41,6 +41,7 @@ COMMANDS = [
     "bench",
     "model",
     "city",
+    "cases",
     "outbox",
     "simulate",
     "platform",

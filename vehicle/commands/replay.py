@@ -20,6 +20,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     p.add_argument("--detections", choices=("recorded", "model"), help="default: model when the drive has pixels")
     p.add_argument("--known", choices=("store", "recorded"), default="store", help="where known cases come from")
     p.add_argument("--store", type=Path, metavar="DIR", help="case memory to use and keep (default: a fresh one)")
+    p.add_argument("--end-shift", action="store_true", help="after the last drive, merge cases that are of one thing")
     p.add_argument("--platform", metavar="URL", help="deliver cases to this platform")
     p.add_argument("--model", type=Path, metavar="MODEL.toml", help="model card (default: the shipped one)")
     p.add_argument("--json", action="store_true", help="one JSON document instead of a table")
@@ -38,7 +39,9 @@ def handle(arguments: argparse.Namespace) -> int:
     """Replay; exit code 0 also when cases are filed."""
     config = configured(arguments.config, arguments.model)
     out = arguments.out or Path("runs") / arguments.drives[0].resolve().name
-    options = ReplayOptions(arguments.detections, arguments.known, arguments.store, arguments.platform)
+    options = ReplayOptions(
+        arguments.detections, arguments.known, arguments.store, arguments.platform, end_shift=arguments.end_shift
+    )
     with progress_bar(quiet=arguments.json) as tell:
         result = replay(arguments.drives, config, out, options, tell)
     if arguments.json:
