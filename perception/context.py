@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gnss.geodesy import LocalFrame
-from gnss.types import Array, Pose
+from gnss.types import Array, Mask, Pose
 from perception.catalogue import Catalogue
 from perception.types import Landmark, Verdict
 
@@ -75,6 +75,66 @@ class _Street:
         return np.column_stack([self.way_m[nearest] + along, left])
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Scene:
+    """All landmarks of a window along the driven path: `places` (N, 2) way and metres to its left, and what each is."""
+
+    places: Array
+    fixed: Mask
+    signal: Mask
+    vehicle: Mask
+    stands: Mask
+    rolls: Mask
+
+    @classmethod
+    def of(
+        cls, landmarks: Sequence[Landmark], poses: Sequence[Pose], catalogue: Catalogue, params: ContextParams
+    ) -> _Scene | None:
+        street = _Street.of(poses, params.path_step_m)
+        if street is None or not landmarks:
+            return None
+        shapes = [catalogue.classes[m.class_name] for m in landmarks]
+        vehicle = np.array([s.role == "vehicle" for s in shapes])
+        return cls(
+            street.beside(landmarks),
+            np.array(
+                [
+                    s.role in ("anchor", "healthy") and not s.flat and not m.coarse
+                    for s, m in zip(shapes, landmarks, strict=True)
+                ]
+            ),
+            np.array([m.class_name == "traffic_light" for m in landmarks]),
+            vehicle,
+            vehicle & np.array([m.verdict is Verdict.STATIC for m in landmarks]),
+            vehicle & np.array([m.verdict is Verdict.MOVING for m in landmarks]),
+        )
+
+    def seen_from(self, row: int) -> tuple[Array, Array]:
+        """Metres along the street (N,) from one landmark, and metres outward (N,) on its side of the path."""
+        side: Array = self.places[:, 1] * np.sign(self.places[row, 1])
+        return np.abs(self.places[:, 0] - self.places[row, 0]), side
+
+    def gap_m(self, row: int, mine: Landmark, params: ContextParams) -> float | None:
+        """Road between a vehicle's outer flank and the roadside's things; None where too few of those were seen."""
+        along, outward = self.seen_from(row)
+        roadside = self.fixed & (along < params.along_m) & (outward > outward[row] + 0.3)
+        if roadside.sum() < params.least_roadside:
+            return None
+        return float(np.median(outward[roadside]) - outward[row]) - max(mine.extent_m[1], 0.5) / 2
+
+
+def at_kerb(
+    landmarks: Sequence[Landmark], poses: Sequence[Pose], catalogue: Catalogue, params: ContextParams
+) -> frozenset[str]:
+    """Ids of the standing vehicles that stand where the roadside begins: poles, signs or bins are just beyond them."""
+    scene = _Scene.of(landmarks, poses, catalogue, params)
+    if scene is None:
+        return frozenset()
+    rows = np.flatnonzero(scene.vehicle & ~scene.rolls).tolist()
+    gaps = {landmarks[row].id: scene.gap_m(row, landmarks[row], params) for row in rows}
+    return frozenset(name for name, gap in gaps.items() if gap is not None and gap <= params.lane_gap_m)
+
+
 def doubts(
     landmarks: Sequence[Landmark], poses: Sequence[Pose], catalogue: Catalogue, params: ContextParams
 ) -> Mapping[str, str]:
@@ -82,48 +142,29 @@ def doubts(
 
     `landmarks` and `poses` are those of one window, so that their common error cancels.
     """
-    street = _Street.of(poses, params.path_step_m)
-    if street is None or not landmarks:
+    scene = _Scene.of(landmarks, poses, catalogue, params)
+    if scene is None:
         return {}
-    places = street.beside(landmarks)
-    roles = [catalogue.classes[m.class_name].role for m in landmarks]
-    tall = [not catalogue.classes[m.class_name].flat for m in landmarks]
-    fixed = np.array(
-        [r in ("anchor", "healthy") and t and not m.coarse for r, t, m in zip(roles, tall, landmarks, strict=True)]
-    )
-    signal = np.array([m.class_name == "traffic_light" for m in landmarks])
-    vehicle = np.array([r == "vehicle" for r in roles])
-    stands = vehicle & np.array([m.verdict is Verdict.STATIC for m in landmarks])
-    rolls = vehicle & np.array([m.verdict is Verdict.MOVING for m in landmarks])
-    found: dict[str, str] = {}
-    for row in np.flatnonzero(vehicle & ~rolls).tolist():
-        why = _doubt(row, landmarks[row], places, (fixed, signal, stands, rolls), params)
-        if why is not None:
-            found[landmarks[row].id] = why
-    return found
+    rows = np.flatnonzero(scene.vehicle & ~scene.rolls).tolist()
+    found = {landmarks[row].id: _doubt(row, landmarks[row], scene, params) for row in rows}
+    return {name: why for name, why in found.items() if why is not None}
 
 
-def _doubt(
-    row: int, mine: Landmark, places: Array, kinds: tuple[Array, Array, Array, Array], params: ContextParams
-) -> str | None:
-    fixed, signal, stands, rolls = kinds
-    along = np.abs(places[:, 0] - places[row, 0])
-    outward = places[:, 1] * np.sign(places[row, 1])
-    flank = outward[row] + max(mine.extent_m[1], 0.5) / 2
-    others = np.arange(len(places)) != row
-    beyond = others & stands & (along < params.beside_along_m) & (outward > outward[row] + params.beside_across_m)
+def _doubt(row: int, mine: Landmark, scene: _Scene, params: ContextParams) -> str | None:
+    along, outward = scene.seen_from(row)
+    others = np.arange(len(along)) != row
+    beyond = others & scene.stands & (along < params.beside_along_m) & (outward > outward[row] + params.beside_across_m)
     if beyond.any():
         return "another vehicle stands between it and the kerb"
-    roadside = fixed & (along < params.along_m) & (outward > outward[row] + 0.3)
-    if roadside.sum() >= params.least_roadside:
-        gap = float(np.median(outward[roadside])) - flank
-        return (
-            None
-            if gap <= params.lane_gap_m
-            else f"{gap:.1f} m of road between it and the roadside: it stands in a lane"
-        )
-    line = others & rolls & (along < params.line_along_m) & (np.abs(outward - outward[row]) < params.line_across_m)
+    gap = scene.gap_m(row, mine, params)
+    if gap is not None:
+        if gap <= params.lane_gap_m:
+            return None
+        return f"{gap:.1f} m of road between it and the roadside: it stands in a lane"
+    line = (
+        others & scene.rolls & (along < params.line_along_m) & (np.abs(outward - outward[row]) < params.line_across_m)
+    )
     if line.any():
         return "in line with a vehicle that moves"
-    lights = np.where(signal, along, np.inf).min()
+    lights = np.where(scene.signal, along, np.inf).min()
     return f"{lights:.0f} m from a traffic light" if lights < params.signal_m else None

@@ -331,9 +331,10 @@ def _placement(
         float(ranges.min()) > params.never_nearer_m
         and math.degrees(float(np.ptp(bearings))) < params.least_parallax_deg
     )
-    # Boxes that no one standing thing of the class explains: a place, but not one to file.
-    strange = quality[0] > params.worst_misfit
     shape = batch.sights[row].shape
+    # Boxes that no one standing thing of the class explains: a place, but not one to file. Vehicles in a row hide each
+    # other, which fits badly as well; they have a verdict of their own.
+    strange = quality[0] > params.worst_misfit and shape.role != "vehicle"
     length, width, height = np.exp(
         p[[solid.LENGTH, solid.LENGTH if batch.view.round[row] else solid.WIDTH, solid.HEIGHT]]
     )

@@ -13,7 +13,7 @@ from gnss.types import Fix, Motion, Pose
 from perception.associate import AssociateParams, associate
 from perception.camera import CameraModel
 from perception.catalogue import Catalogue
-from perception.context import ContextParams, doubts
+from perception.context import ContextParams, at_kerb, doubts
 from perception.events import Event
 from perception.lay import Links
 from perception.looks import Looks
@@ -313,12 +313,12 @@ class Pipeline:
 
     def _weigh_traffic(self, window: Window) -> None:
         """Mark the standing vehicles of a window that may only be waiting in traffic."""
-        found = doubts(
-            [c.landmark for c in window.closed], [v.pose for v in window.views], self._setup.catalogue,
-            self._setup.params.context,
-        )  # fmt: skip
+        setup, landmarks, poses = self._setup, [c.landmark for c in window.closed], [v.pose for v in window.views]
+        found = doubts(landmarks, poses, setup.catalogue, setup.params.context)
+        sure = at_kerb(landmarks, poses, setup.catalogue, setup.params.context)
         window.closed = [
-            replace(c, landmark=replace(c.landmark, doubt=found.get(c.landmark.id, ""))) for c in window.closed
+            replace(c, landmark=replace(c.landmark, doubt=found.get(c.landmark.id, ""), kerbside=c.landmark.id in sure))
+            for c in window.closed
         ]
 
     def _going_on(self, window: Window) -> tuple[Landmark, ...]:

@@ -44,7 +44,8 @@ class RuleParams:
     """Tuning of the rules; a vehicle stands in a zone when `footprint_share` of its footprint does."""
 
     footprint_share: float = 0.3
-    zone_sure: float = 0.85
+    zone_sure: float = 0.6
+    zone_sure_alone: float = 0.85
     zone_possible: float = 0.3
     search_m: float = 30.0
     component_search_m: float = 8.0
@@ -252,7 +253,8 @@ class Rules:
                 grid,
                 max(dwell, 180.0),
             )
-        if chance < self._params.zone_sure:
+        sure = self._params.zone_sure if landmark.kerbside else self._params.zone_sure_alone
+        if chance < sure:
             return Finding(
                 Decision.HOLD,
                 f"perhaps in {zone.id} (p {chance:.2f}): waits for a second look",

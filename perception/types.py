@@ -180,7 +180,8 @@ class Landmark:
     `cov_own_m2` (2, 2) east/north excludes the pass-common GNSS part, which belongs to `pass_id`.
     `coarse`: never came close enough; may update a case, never opens one. `extent_m` is length, width, height.
     `existence` is the probability, from this pass alone, that there is such a thing. `doubt` says why a standing
-    vehicle may only be waiting in traffic; empty at the kerb. A place of verdict unknown is where it is if it stands.
+    vehicle may only be waiting in traffic, `kerbside` that it surely stands at the roadside. A place of verdict unknown
+    is where it is if it stands.
     """
 
     id: str
@@ -207,6 +208,7 @@ class Landmark:
     pictures: tuple[Picture, ...] = ()
     appearance: NDArray[np.float32] | None = None
     doubt: str = ""
+    kerbside: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "cov_own_m2", frozen_array(self.cov_own_m2, (2, 2)))
