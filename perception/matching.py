@@ -25,6 +25,7 @@ class MatchParams:
     log_size_sigma: float = 0.18
     size_weight: float = 0.5
     border_penalty: float = 8.0
+    fixed_pace: float = 0.25
     look_weight: float = 8.0
     border_px: float = 3.0
     cut_px: float = 4.0
@@ -63,7 +64,7 @@ def usable_edges(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Expected:
-    """What T tracks lead to expect: boxes (T, 4) px, seconds since each was seen (T,), class names, colour histograms.
+    """What T tracks lead to expect: boxes (T, 4) px, seconds since each was seen (T,), names, movable (T,), looks.
 
     `looks` is (T, D) with rows of zeros where a track has none, or None.
     """
@@ -71,6 +72,7 @@ class Expected:
     boxes: Array
     gaps_s: Array
     names: list[str]
+    movable: Mask
     looks: Array | None
 
 
@@ -106,7 +108,9 @@ class Matching:
     ) -> None:
         self._gate = params.gate
         a, b = _centres(expected.boxes)[:, None, :], _centres(boxes.xyxy.astype(np.float64))[None, :, :]
-        wider = (1.0 + np.minimum(expected.gaps_s, 3.0))[:, None]
+        # What stands is where it was; what may move can be anywhere after a second.
+        pace = np.where(expected.movable, 1.0, params.fixed_pace)
+        wider = (1.0 + pace * np.minimum(expected.gaps_s, 3.0))[:, None]
         size = np.exp((a[..., 2] + a[..., 3]) / 2)
         sigma = np.maximum(params.centre_floor_px, params.centre_sigma * size) * wider
         self._sigma2 = sigma**2 + jitter_px**2

@@ -177,7 +177,9 @@ class Tracker:
         gaps_s: Array = (now_ns - self._places.seen_ns).astype(np.float64) * 1e-9
         size = max((len(live.look) for live in self._live if live.look is not None), default=0)
         looks = np.array([np.zeros(size) if live.look is None else live.look for live in self._live]) if size else None
-        return Expected(self._places.expect(car, now_ns), gaps_s, [live.name for live in self._live], looks)
+        return Expected(
+            self._places.expect(car, now_ns), gaps_s, [live.name for live in self._live], self._places.movable, looks
+        )
 
     def _matched(self, matching: Matching, expected: Expected, strong: Rows, weak: Rows) -> list[tuple[int, int]]:
         """Pairs (track, box): confident boxes first, then the others for tracks still without one.
