@@ -4,8 +4,8 @@ Several cameras each report directions in which they saw something, with a guess
 one camera is which of another. Candidate places are where two rays meet in agreement with both ranges, and each ray's
 own end. A candidate is opened and rays are given to it so that the posterior is greatest: a ray is of one thing or of
 none (clutter), a thing has one ray of a camera at most (two things that one pass saw apart are never one). That is a
-facility location problem, solved exactly as an integer program. Then the project's joint solution places the things
-with one position offset per camera (perception/joint.py).
+facility location problem, solved exactly as an integer program. perception/bearing_noise.py learns the noise and places
+the things with one position offset per camera.
 
 Method after Krylov, Kenny and Dahyot (2018, arXiv 1708.08417: pairwise meetings, an energy over them), with likelihoods
 in place of energy weights. A camera that does not report a thing says nothing here: a lamp faces one way and a bus
@@ -16,21 +16,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import Bounds, LinearConstraint, milp, minimize
+from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import coo_matrix, csr_matrix, hstack
 from scipy.spatial import cKDTree
 
 from gnss.types import Array
-from perception.joint import Index, Joint, Sighting, solve
+from perception.joint import Index
 
 _GATE = 12.0
 """On the squared residual of one ray, two degrees of freedom: 99.75 % of true pairs pass."""
 _THIN_M = 0.4
-_LEAST_RANGE_M = 0.5
+LEAST_RANGE_M = 0.5
 _SETTLE_STEPS = 8
 _LONGEST_STEP_M = 5.0
 _GAP = 1e-3
@@ -102,10 +102,10 @@ class Thing:
     ln_odds: float
 
 
-def _pulls(rays: Rays, at: Index, places: Array, noise: BearingNoise) -> tuple[Array, Array, Array, Array, Array]:
+def pulls(rays: Rays, at: Index, places: Array, noise: BearingNoise) -> tuple[Array, Array, Array, Array, Array]:
     """Residuals of bearing (rad) and ln range of rays `at` to places (..., 2), bearing variance, both gradients."""
     gap = places - rays.place_m[at]
-    far = np.maximum(np.hypot(gap[..., 0], gap[..., 1]), _LEAST_RANGE_M)
+    far = np.maximum(np.hypot(gap[..., 0], gap[..., 1]), LEAST_RANGE_M)
     turn = rays.bearing_rad[at] - np.arctan2(gap[..., 0], gap[..., 1])
     turn = (turn + math.pi) % (2.0 * math.pi) - math.pi
     deep = np.log(rays.range_m[at] / far)
@@ -122,7 +122,7 @@ def settle(rays: Rays, groups: Sequence[Sequence[int]], start: Array, noise: Bea
     places = np.array(start, dtype=np.float64)
     information = np.zeros((len(groups), 2, 2))
     for _ in range(_SETTLE_STEPS):
-        turn, deep, variance, across, along = _pulls(rays, at, places[of], noise)
+        turn, deep, variance, across, along = pulls(rays, at, places[of], noise)
         wide = 1.0 / noise.ln_range**2
         information = np.tile(1e-6 * np.eye(2), (len(groups), 1, 1))
         pull = np.zeros((len(groups), 2))
@@ -149,7 +149,7 @@ def _ln_clutter(rays: Rays, noise: BearingNoise) -> Array:
 def _squares(rays: Rays, places: Array, noise: BearingNoise) -> tuple[Array, Array]:
     """Squared residuals (N, H) of every ray to every place, and the logarithm of the likelihood."""
     every = np.arange(len(rays))[:, None]
-    turn, deep, variance, _, _ = _pulls(rays, every, places[None], noise)
+    turn, deep, variance, _, _ = pulls(rays, every, places[None], noise)
     squared = turn**2 / variance + (deep / noise.ln_range) ** 2
     return squared, -0.5 * squared - _LN_2PI - 0.5 * np.log(variance) - math.log(noise.ln_range)
 
@@ -165,7 +165,7 @@ def candidates(rays: Rays, noise: BearingNoise) -> Array:
     met, _ = settle(rays, pairs.tolist(), ends[pairs].mean(axis=1), noise)
     worst = np.zeros(len(pairs))
     for side in (0, 1):
-        turn, deep, variance, _, _ = _pulls(rays, pairs[:, side], met, noise)
+        turn, deep, variance, _, _ = pulls(rays, pairs[:, side], met, noise)
         worst = np.maximum(worst, turn**2 / variance + (deep / noise.ln_range) ** 2)
     places = np.concatenate([ends, met[worst < _GATE / 2]])
     tree, alive = cKDTree(places), np.ones(len(places), dtype=np.bool_)
@@ -178,7 +178,7 @@ def candidates(rays: Rays, noise: BearingNoise) -> Array:
 def _ln_room(rays: Rays, places: Array, share: Array, noise: BearingNoise) -> Array:
     """Logarithm (H,) of the posterior area of each place in m2 (Laplace), each ray counted by its `share` (N, H)."""
     every = np.arange(len(rays))[:, None]
-    _, _, variance, across, along = _pulls(rays, every, places[None], noise)
+    _, _, variance, across, along = pulls(rays, every, places[None], noise)
     information = np.einsum("rh,rhi,rhj->hij", share / variance, across, across)
     information += np.einsum("rh,rhi,rhj->hij", share / noise.ln_range**2, along, along)
     information += np.eye(2) / float(rays.range_m.max()) ** 2
@@ -236,80 +236,3 @@ def find(rays: Rays, noise: BearingNoise) -> list[Thing]:
         for i, h in enumerate(names)
     ]
     return sorted(things, key=lambda t: (float(t.place_m[0]), float(t.place_m[1])))
-
-
-def learn(rays: Rays, prior: BearingNoise, rounds: int = 6, weight: float = 1.0) -> tuple[BearingNoise, list[Thing]]:
-    """Noise and things together: find, re-estimate the noise from what was found, and again (MAP expectation steps).
-
-    The prior counts as `weight` times as many rays as there are. It must not be zero: from bearings alone few things
-    in much clutter explain the rays as well as many things with small errors do, and an estimate without a prior runs
-    to one of the two ends. The place's own uncertainty is added to each residual, or the noise would shrink to nothing.
-    """
-    noise, things = prior, find(rays, prior)
-    for _ in range(rounds):
-        if not things:
-            break
-        noise = _estimate(rays, things, noise, prior, weight)
-        things = find(rays, noise)
-    return noise, things
-
-
-def _estimate(
-    rays: Rays, things: Sequence[Thing], noise: BearingNoise, prior: BearingNoise, weight: float
-) -> BearingNoise:
-    """One maximisation step: the noise that best explains the residuals of `things`, held by the prior."""
-    at = np.array([r for t in things for r in t.rays], dtype=np.intp)
-    of = np.repeat(np.arange(len(things)), [len(t.rays) for t in things])
-    places, covs = np.array([t.place_m for t in things])[of], np.array([t.cov_m2 for t in things])[of]
-    turn, deep, _, across, along = _pulls(rays, at, places, noise)
-    turned = turn**2 + np.einsum("ni,nij,nj->n", across, covs, across)
-    deepened = deep**2 + np.einsum("ni,nij,nj->n", along, covs, along)
-    far = np.maximum(np.linalg.norm(places - rays.place_m[at], axis=1), _LEAST_RANGE_M)
-    held = weight * len(rays)
-    before = np.array([math.radians(prior.bearing_deg), prior.offset_m]) ** 2
-
-    def cost(logs: Array) -> float:
-        """Minus twice the log posterior of the two variances: scaled inverse chi-square priors, normal residuals."""
-        now = np.exp(logs)
-        variance = now[0] + now[1] / far**2
-        return float((turned / variance + np.log(variance)).sum() + held * (before / now + logs).sum())
-
-    logs = minimize(cost, np.log(before), method="Nelder-Mead").x
-    bearing, offset = np.exp(0.5 * logs)
-    ln_range = math.sqrt((deepened.sum() + held * prior.ln_range**2) / (len(at) + held))
-    clutter = (len(rays) - len(at) + held * prior.clutter) / (len(rays) + held)
-    per_m2 = (len(things) / rays.seen_m2() + weight * prior.per_m2) / (1.0 + weight)
-    return replace(
-        noise,
-        bearing_deg=math.degrees(float(bearing)),
-        ln_range=ln_range,
-        offset_m=float(offset),
-        clutter=clutter,
-        per_m2=per_m2,
-    )
-
-
-def together(rays: Rays, things: Sequence[Thing], noise: BearingNoise, rounds: int = 3) -> Joint:
-    """Places of all things and the offset of every camera in one joint solution; object names are indices of `things`.
-
-    A ray is a sighting at its end: its own covariance is narrow across and long along the ray, for the range at which
-    the solution of the round before has the thing. Raises ValueError when there is no thing.
-    """
-    common = {str(c): noise.offset_m**2 * np.eye(2) for c in np.unique(rays.camera)}
-    ends, sigma = rays.ends(), math.radians(noise.bearing_deg)
-    places = {i: t.place_m for i, t in enumerate(things)}
-    joint: Joint | None = None
-    for _ in range(max(rounds, 1)):
-        sightings = []
-        for i, thing in enumerate(things):
-            for r in thing.rays:
-                far = max(float(np.linalg.norm(places[i] - rays.place_m[r])), _LEAST_RANGE_M)
-                unit = np.array([math.sin(rays.bearing_rad[r]), math.cos(rays.bearing_rad[r])])
-                side = np.array([unit[1], -unit[0]])
-                own = (far * sigma) ** 2 * np.outer(side, side) + (far * noise.ln_range) ** 2 * np.outer(unit, unit)
-                sightings.append(Sighting(i, str(rays.camera[r]), ends[r], own))
-        joint = solve(sightings, common)
-        places = dict(joint.places)
-    if joint is None:
-        raise ValueError("nothing was seen")
-    return joint

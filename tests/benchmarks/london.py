@@ -2,9 +2,10 @@
 
     python -m tests.benchmarks.london [--json]
 
-Detections without time and without track ids come from perception.bearings (association) and perception.joint (places,
-one offset per camera position). Truth is used to score and for the ceiling, never to estimate. All prior constants are
-the defaults of `BearingNoise`; the density of things is that of one thing for every three rays.
+Detections without time and without track ids go through perception.bearings (which rays are of one thing),
+perception.bearing_noise (the noise) and perception.joint (places, one offset per camera position). Truth is used to
+score and for the ceiling, never to estimate. All prior constants are the defaults of `BearingNoise`; the density of
+things is that of one thing for every three rays. A camera position is what a pass is elsewhere.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from scipy.optimize import linear_sum_assignment
 
 from gnss.geodesy import LocalFrame
 from gnss.types import Array
-from perception.bearings import BearingNoise, Rays, Thing, candidates, find, learn, together
+from perception.bearing_noise import learn, together
+from perception.bearings import BearingNoise, Rays, Thing, candidates, find
 
 REACHES_M = (2.0, 3.0, 5.0, 6.0)
 GOAL = 0.80

@@ -9,7 +9,8 @@ import pytest
 from scipy.optimize import linear_sum_assignment
 
 from gnss.types import Array
-from perception.bearings import BearingNoise, Rays, Thing, find, learn, settle, together
+from perception.bearing_noise import learn, together
+from perception.bearings import BearingNoise, Rays, Thing, find, settle
 
 TRUE = BearingNoise(bearing_deg=2.0, ln_range=0.25, offset_m=0.5, clutter=0.05, per_m2=2e-3)
 
