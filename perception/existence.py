@@ -27,6 +27,7 @@ class ExistenceParams:
     correlated_groups: float = 3.0
     group_pd: float = 0.75
     least_missed: int = 2
+    missed_pd: float = 0.6
     most_pass_pd: float = 0.95
     false_pass: float = 0.05
     open_at: float = 0.95
@@ -65,7 +66,7 @@ def track_existence(
         best = min(max(sum(values) / len(values), 0.01), 0.99)
         gains.append(max(-1.0, min(math.log(best / (1.0 - best)) - logit_at + 1.0, math.log(params.most_group_ratio))))
     lacking = Counter(int((ns - observations[0].stamp_ns) * 1e-9 / params.group_s) for ns in missed_ns)
-    against = math.log((1.0 - params.group_pd) / (1.0 - params.false_pass))
+    against = math.log((1.0 - params.missed_pd) / (1.0 - params.false_pass))
     gains += [against for group, count in lacking.items() if group not in groups and count >= params.least_missed]
     total += sum(gains) / math.sqrt(max(1.0, len(gains) / params.correlated_groups))
     return clipped(1.0 / (1.0 + math.exp(-total)))

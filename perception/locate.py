@@ -158,7 +158,7 @@ def _again(
     """The next round of fits, and chi2 per edge (B,) of each track's best hypothesis.
 
     Each hypothesis says for itself which boxes are of something else, and pays for every one it leaves out in its
-    evidence. A detector that is rougher (or finer) than declared shows in every track: the noise follows, slowly, and
+    evidence. A detector that is rougher than declared shows in every track: the noise follows, slowly, and
     alike for all hypotheses of a track.
     """
     used = np.isfinite(batch.view.sigma).sum(axis=(1, 2))
@@ -170,7 +170,8 @@ def _again(
         chi2 = (r[:, :, None, :] @ weight @ r[:, :, :, None]).sum(axis=(1, 2, 3))
         misfit[guess.rows] = np.minimum(misfit[guess.rows], chi2 / np.maximum(used[guess.rows], 1))
         weights.append(weight)
-    scale = (params.misfit_prior + misfit * used) / (params.misfit_prior + used)
+    # Never below what is declared: a solid is a rough model of a car, and small noise would find motion in its corners.
+    scale = np.maximum((params.misfit_prior + misfit * used) / (params.misfit_prior + used), 1.0)
     weights = [w / scale[g.rows, None, None, None] for g, w in zip(guesses, weights, strict=True)]
     return _fits(batch, guesses, weights, _LATER_ROUND), misfit
 

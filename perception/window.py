@@ -218,7 +218,8 @@ class Window:
         kept: list[Closed] = []
         joined: dict[int, Track] = {}
         near = _Neighbours(params)
-        for new in sorted(self.closed, key=lambda c: (-c.landmark.looks, c.track.id)):
+        # What has a good place keeps it, and its class, before what was only seen more often.
+        for new in sorted(self.closed, key=lambda c: (c.landmark.coarse, -c.landmark.looks, c.track.id)):
             twins = near.of(new.landmark)
             twin = next((i for i in twins if same_thing(kept[i], new, surveyor.catalogue, params)), None)
             if twin is None:
