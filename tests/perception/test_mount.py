@@ -29,9 +29,10 @@ def _tracks(
     """Own posteriors (T, 3), (T, 3, 3) of tracks that each see two mixtures of the bias; rows and values of all."""
     prior, rows = np.linalg.inv(cov), rng.standard_normal((count, 2, 3))
     values = rows @ truth + noise * rng.standard_normal((count, 2))
-    covs = np.linalg.inv(prior + rows.transpose(0, 2, 1) @ rows / noise**2)
+    covs = np.asarray(np.linalg.inv(prior + rows.transpose(0, 2, 1) @ rows / noise**2), np.float64)
     told = prior @ mean + (rows.transpose(0, 2, 1) @ values[:, :, None])[:, :, 0] / noise**2
-    return (covs @ told[:, :, None])[:, :, 0], covs, rows.reshape(-1, 3), values.ravel()
+    means: Array = (covs @ told[:, :, None])[:, :, 0]
+    return means, covs, rows.reshape(-1, 3), values.ravel()
 
 
 @pytest.mark.parametrize("count", [1, 2, 7])
@@ -68,7 +69,7 @@ def test_taught_takes_heading_and_slope_out_exactly_one_angle_at_a_time(told: fl
     heading_var, grade_var = math.radians(0.3) ** 2, math.radians(PARAMS.grade_deg) ** 2
     mount = MountBias(np.array([0.004, -0.002, 0.01]), np.diag([2e-5, 3e-5, 4e-4]))
     prior = mount.stretch(heading_var, PARAMS)
-    value, information = np.array([0.012, 0.006, -0.02]), np.array([told, told, told])
+    value, information = np.array([0.012, 0.006, -0.02]), np.full(3, told)
     cov = 1.0 / (1.0 / np.diag(prior) + information)
     evidence = MountEvidence(
         cov * (mount.mean / np.diag(prior) + information * value), np.diag(cov), np.diag([told] * 3)
