@@ -153,3 +153,40 @@ def test_what_the_pass_found_standing_hides_even_where_the_detector_missed_it() 
 
 def test_a_thing_that_stands_on_the_place_hides_it() -> None:
     assert _hidden_by(Thing("t", "car", 4.0, 50.0), (4.0, 50.0)) == 0.0
+
+
+def _logit(probability: float) -> float:
+    return float(np.log(probability / (1.0 - probability)))
+
+
+AGAINST = float(np.log((1.0 - PARAMS.missed_pd) / (1.0 - PARAMS.false_pass)))
+
+
+def _missed(times_s: list[float]) -> list[int]:
+    return [int(t * 1e9) for t in times_s]
+
+
+def test_missed_groups_count_against_a_track_by_their_likelihood_ratio() -> None:
+    threshold = 0.35
+    gain = min(_logit(0.5) - _logit(threshold) + 1.0, np.log(PARAMS.most_group_ratio))
+    boxes = _boxes([0.5] * 4)
+    for groups in range(6):
+        lacking = [PARAMS.group_s * (1 + g) + s for g in range(groups) for s in (0.05, 0.25)]
+        spread = np.sqrt(max(1.0, (1 + groups) / PARAMS.correlated_groups))
+        total = _logit(PARAMS.birth) + (gain + groups * AGAINST) / spread
+        assert track_existence(boxes, threshold, PARAMS, _missed(lacking)) == pytest.approx(1 / (1 + np.exp(-total)))
+
+
+def test_one_miss_or_a_miss_in_a_group_that_saw_it_changes_nothing() -> None:
+    boxes = _boxes([0.6] * 4)
+    plain = track_existence(boxes, 0.35, PARAMS)
+    assert track_existence(boxes, 0.35, PARAMS, _missed([0.5, 0.9, 1.3])) == plain
+    assert track_existence(boxes, 0.35, PARAMS, _missed([0.02, 0.12, 0.22, 0.32])) == plain
+    assert track_existence(boxes, 0.35, PARAMS, _missed([0.5, 0.6])) < plain
+
+
+def test_a_shadow_of_half_a_second_opens_nothing_when_it_is_gone_the_next() -> None:
+    flash = _boxes([0.75] * 12)
+    gone = _missed([1.25 + 0.1 * k for k in range(16)])
+    assert track_existence(flash, 0.35, PARAMS) > 0.9
+    assert track_existence(flash, 0.35, PARAMS, gone) < 0.6

@@ -11,7 +11,7 @@ from gnss.types import Pose
 from perception.matching import usable_edges
 from perception.tracking import Tracker, TrackerParams
 from perception.types import Seen, Track
-from tests.builders import FRONT, THRESHOLDS, Noise, Thing, World, make_pose, make_seen
+from tests.builders import FRAME, FRONT, THRESHOLDS, Noise, Thing, World, make_pose, make_seen
 
 
 def _poses(world: World, stamp_ns: int) -> Pose:
@@ -191,3 +191,109 @@ def test_edges_at_the_border_or_at_a_nearer_box_are_cut() -> None:
     assert edges[0] == (False, False, True, False)
     assert edges[1] == (False, True, True, True)
     assert edges[2] == (True, True, True, True)
+
+
+POTHOLE = Thing("x", "pothole", 1.5, 30.0)
+HEAP = Thing("h", "garbage", 3.0, 32.0)
+ELSEWHERE = ("pole", 0.8, (40.0, 200.0, 70.0, 500.0))
+Row = tuple[str, float, tuple[float, float, float, float]]
+
+
+def _row(world: World, thing: Thing, index: int) -> Row:
+    box = world.project(thing, index / 10)
+    assert box is not None
+    return thing.class_name, 0.8, (float(box[0]), float(box[1]), float(box[2]), float(box[3]))
+
+
+def _drive(frames: dict[int, list[Row]]) -> Tracker:
+    """Frames (by index, 10 Hz) of a car that drives north at 7 m/s."""
+    tracker = Tracker(FRONT, dict(THRESHOLDS), TrackerParams())
+    for index, rows in frames.items():
+        stamp_ns = index * 100_000_000
+        tracker.step(make_seen(rows, index, stamp_ns), make_pose(0.0, 0.7 * index, 0.0, stamp_ns))
+    return tracker
+
+
+def _missed(tracker: Tracker, class_name: str = "garbage") -> list[int]:
+    (track,) = [t for t in tracker.tracks() if t.class_name == class_name]
+    return [round(ns / 1e8) for ns in track.missed_ns]
+
+
+def test_frames_in_which_a_thing_should_have_been_seen_are_noted() -> None:
+    world = World([])
+    seen = {i: [ELSEWHERE, *([] if i in (6, 7, 9) else [_row(world, HEAP, i)])] for i in range(12)}
+    assert _missed(_drive(seen)) == [6, 7, 9]
+
+
+@pytest.mark.parametrize(("aside", "hides"), [(0.0, True), (0.95, False)])
+def test_behind_another_box_nothing_is_missed(aside: float, hides: bool) -> None:
+    world = World([])
+    frames = {}
+    for i in range(12):
+        row = _row(world, HEAP, i)
+        x1, y1, x2, y2 = row[2]
+        shift = aside * (x2 - x1)
+        screen: Row = ("truck", 0.8, (x1 + shift, y1 - 60.0, x2 + 80.0 + shift, y2 + 30.0))
+        frames[i] = [row] if i < 6 else [screen]
+    assert _missed(_drive(frames)) == ([] if hides else [6, 7, 8, 9, 10, 11])
+
+
+def test_what_is_small_or_leaves_the_picture_is_not_missed() -> None:
+    world, far = World([]), Thing("f", "garbage", 3.0, 75.0)
+    small = {i: [ELSEWHERE, *([_row(world, far, i)] if i < 6 else [])] for i in range(12)}
+    assert _missed(_drive(small)) == []
+    # From 4.5 m on the heap beside us is cut by the border.
+    last = 36
+    leaves = {i: [ELSEWHERE, *([_row(world, HEAP, i)] if i < last else [])] for i in range(42)}
+    box = _row(world, HEAP, last)[2]
+    assert max(box[2] - 1280.0, box[3] - 720.0) > -40.0
+    assert _missed(_drive(leaves)) == []
+
+
+def test_only_so_many_misses_are_kept() -> None:
+    params = TrackerParams(keep_s=30.0, most_missed=7)
+    tracker = Tracker(FRONT, dict(THRESHOLDS), params)
+    for i in range(25):
+        rows: list[Row] = [ELSEWHERE, *([_row(World([]), HEAP, 20)] if i < 3 else [])]
+        tracker.step(make_seen(rows, i, i * 100_000_000), make_pose(0.0, 14.0, 0.0, i * 100_000_000))
+    (heap,) = [t for t in tracker.flush() if t.class_name == "garbage"]
+    assert [round(ns / 1e8) for ns in heap.missed_ns] == list(range(3, 10))
+
+
+def test_a_live_track_has_a_place_with_an_ellipse_that_holds_the_truth() -> None:
+    gaps, shares = [], []
+    for seed in range(20):
+        world = World([HEAP], seed=seed, noise=Noise(mount_yaw_deg=0.2, mount_pitch_deg=0.2, miss=0.0))
+        tracker = Tracker(FRONT, dict(THRESHOLDS), TrackerParams())
+        for seen in [e for e in world.events() if isinstance(e, Seen)][:32]:
+            tracker.step(seen, _poses(world, seen.stamp_ns))
+        placed = [row for row in tracker.places() if len(row[0].observations) > 10]
+        assert [track.class_name for track, *_ in placed] == ["garbage"]
+        _, frame, place, cov = placed[0]
+        # The foot of its near side is its contact: half its length before the centre.
+        truth = np.array(frame.to_enu(*FRAME.to_geo(HEAP.east_m, HEAP.north_m - HEAP.shape.size_m[0] / 2)))
+        assert cov.shape == (2, 2)
+        gap = place - truth
+        gaps.append(float(np.hypot(*gap)))
+        shares.append(float(gap @ np.linalg.solve(cov, gap)) < 9.21)
+    assert np.median(gaps) < 0.5
+    assert np.mean(shares) >= 0.9
+
+
+def test_without_a_pose_or_a_usable_foot_there_is_no_place() -> None:
+    assert Tracker(FRONT, dict(THRESHOLDS), TrackerParams()).places() == []
+    sky: Row = ("garbage", 0.8, (600.0, 100.0, 640.0, 200.0))
+    tracker = _drive({0: [sky, _row(World([]), HEAP, 0)]})
+    assert [track.observations[0].xyxy[3] > 300.0 for track, *_ in tracker.places()] == [True]
+    assert len(tracker.tracks()) == 2
+
+
+@pytest.mark.parametrize(
+    ("boxes", "gap_s", "pieces"), [(2, 0.4, 1), (2, 0.7, 2), (3, 0.7, 1), (3, 1.4, 1), (3, 1.7, 2)]
+)
+def test_a_tentative_track_waits_five_frames_and_a_confirmed_one_a_second_and_a_half(
+    boxes: int, gap_s: float, pieces: int
+) -> None:
+    world, again = World([]), round(boxes - 1 + 10 * gap_s)
+    frames = {i: [_row(world, POTHOLE, i)] if i < boxes or again <= i < again + 2 else [] for i in range(again + 2)}
+    assert _drive(frames).begun == pieces
