@@ -94,7 +94,7 @@ class Places:
         # A detector boxes what is in the picture: that is what a thing that leaves it should look like.
         inside = np.clip(whole, 0.0, np.array([self.camera.width, self.camera.height] * 2, dtype=np.float64))
         left = (inside[:, 2:] - inside[:, :2]) / np.maximum(whole[:, 2:] - whole[:, :2], 1e-6)
-        passed = np.isfinite(self.depth_m) & (self.depth_m > 0) & (depth <= 0)
+        passed = np.isfinite(self.depth_m) & (self.depth_m > 0) & (depth <= 1.0)
         return np.where((passed | (left.min(axis=1) < _LEAST_INSIDE))[:, None], np.nan, inside)
 
     def _seen_from(self, car: CarPlace, state: Array) -> tuple[Array, Array]:

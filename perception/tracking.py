@@ -111,7 +111,7 @@ class Tracker:
         pairs: list[tuple[int, int]] = []
         unseen = np.zeros((0, 4))
         xyxy = boxes.xyxy.astype(np.float64)
-        if self._live and len(boxes):
+        if self._live:
             expected = self._expected(car, seen.stamp_ns)
             jitter_px = math.radians(p.aimed_jitter_deg) * self._camera.fx if self._aimed else 0.0
             matching = Matching(expected, boxes, (seen.width, seen.height), p.match, jitter_px)
