@@ -12,7 +12,10 @@ from typing import Any
 from tests.source_tree import FLOOR, ROOT, imported, package_of, parse, plant, sources
 
 # Import name -> name at the index, where the two differ.
-DISTRIBUTION = {"cv2": "opencv-python", "PIL": "pillow", "serial": "pyserial", "mathutils": "bpy", "bmesh": "bpy"}
+DISTRIBUTION = {
+    "cv2": "opencv-python", "PIL": "pillow", "serial": "pyserial", "mathutils": "bpy", "bmesh": "bpy", "google": "protobuf",
+    "foxglove_schemas_protobuf": "foxglove-schemas-protobuf", "mcap_protobuf": "mcap-protobuf-support",
+}  # fmt: skip
 
 
 def third_party(root: Path) -> dict[str, str]:
