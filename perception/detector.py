@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Protocol
 
 import cv2
@@ -24,7 +25,7 @@ class Detector(Protocol):
     card: ModelCard
 
     def detect(self, frame: Frame) -> Detections:
-        """Boxes of one frame."""
+        """Boxes of one frame; may be called by several threads at once."""
         ...
 
 
@@ -34,7 +35,7 @@ def case_threshold(card: ModelCard, class_name: str) -> float:
 
 
 class OnnxDetector:
-    """Runs a card's network with ONNX Runtime on the CPU. One instance serves one thread at a time.
+    """Runs a card's network with ONNX Runtime on the CPU; several threads may share one instance.
 
     `threads` limits the threads inside an operator (None: one per core). The first runs, which are slow, happen at
     construction. Raises ModelError when the file cannot be opened.
@@ -47,7 +48,7 @@ class OnnxDetector:
         self._session = open_session(card.onnx, threads)
         self._input = self._session.get_inputs()[0].name
         self._output = self._session.get_outputs()[0].name
-        self._fits: dict[tuple[int, int], tuple[Letterbox, Image]] = {}
+        self._own = threading.local()
         if warm_up:
             width, height = card.input_wh
             self.detect(Frame(0, "warm-up", 0, np.full((height, width, 3), card.pad_value, np.uint8)))
@@ -89,10 +90,11 @@ class OnnxDetector:
         return Detections(boxes, confidence[kept], class_id[kept], card.class_names, appearance(image, boxes))
 
     def _fit(self, image: Image) -> tuple[Letterbox, Image]:
-        """Geometry and padded canvas for frames of this size: made once per size, as cameras do not change theirs."""
+        """Geometry and padded canvas for frames of this size: made once per thread and size, as sizes rarely change."""
         size = (image.shape[1], image.shape[0])
-        if size not in self._fits:
+        fits: dict[tuple[int, int], tuple[Letterbox, Image]] = self._own.__dict__.setdefault("fits", {})
+        if size not in fits:
             width, height = self.card.input_wh
             canvas = np.full((height, width, 3), self.card.pad_value, np.uint8)
-            self._fits[size] = (letterbox(size, self.card.input_wh, self.card.letterbox), canvas)
-        return self._fits[size]
+            fits[size] = (letterbox(size, self.card.input_wh, self.card.letterbox), canvas)
+        return fits[size]

@@ -1,36 +1,42 @@
-"""The source and the detector in a thread of their own, a few frames ahead of redaction, pipeline and store."""
+"""The source and the detector in threads of their own, a few frames ahead of redaction, pipeline and store."""
 
 from __future__ import annotations
 
 import queue
 import threading
 from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 
+from gnss.clock import stopwatch
 from perception.detector import Detector
 from perception.types import Frame
 from replays.source import Item, RecordedFrame
 from vehicle.stages import Stages
 
-FRAMES_AHEAD = 3
-"""Frames looked at but not yet handled: enough to keep the network busy, 8 MB at 1280x720."""
+FRAMES_AHEAD = 2
+"""Frames looked at but not yet handled, beside those in work: enough to keep the network busy, 6 MB at 1280x720."""
 
 _ITEMS_AHEAD = 1000
+
+_Looked = tuple[RecordedFrame, float]
+_Entry = Item | Future[_Looked] | BaseException | None
 
 
 class LookAhead:
     """Yields a source's items in their order, every `Frame` looked at; a context manager.
 
-    One thread reads and detects, so the network works while the consumer handles earlier frames. Order and content are
-    those of doing both in turn: only the time differs. Whatever source or detector raise reaches the consumer.
+    One thread reads and `at_once` threads detect, so the network works while the consumer handles earlier frames. Order
+    and content are those of doing all in turn: only the time differs. What source or detector raise reaches the consumer.
     """
 
-    def __init__(self, source: Iterable[Item], detector: Detector, stages: Stages) -> None:
+    def __init__(self, source: Iterable[Item], detector: Detector, stages: Stages, at_once: int = 1) -> None:
         self._source = source
         self._detector = detector
         self._stages = stages
-        self._items: queue.Queue[Item | BaseException | None] = queue.Queue(_ITEMS_AHEAD)
-        self._room = threading.Semaphore(FRAMES_AHEAD)
+        self._entries: queue.Queue[_Entry] = queue.Queue(_ITEMS_AHEAD)
+        self._room = threading.Semaphore(FRAMES_AHEAD + at_once)
         self._stop = threading.Event()
+        self._eyes = ThreadPoolExecutor(at_once, thread_name_prefix="look")
         self._thread = threading.Thread(target=self._run, name="look ahead", daemon=True)
 
     def __enter__(self) -> LookAhead:
@@ -38,7 +44,7 @@ class LookAhead:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        """End the thread, also in the middle of the source."""
+        """End the threads, also in the middle of the source."""
         self._stop.set()
         stop = getattr(self._source, "stop", None)
         if callable(stop):
@@ -47,20 +53,25 @@ class LookAhead:
         while self._thread.is_alive():
             self._room.release()
             try:
-                self._items.get_nowait()
+                self._entries.get_nowait()
             except queue.Empty:
                 self._thread.join(timeout=0.01)
+        self._eyes.shutdown(cancel_futures=True)
 
     def __iter__(self) -> Iterator[Item]:
         while True:
-            item = self._items.get()
-            if item is None:
+            entry = self._entries.get()
+            if entry is None:
                 return
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-            if isinstance(item, RecordedFrame):
+            if isinstance(entry, BaseException):
+                raise entry
+            if isinstance(entry, Future):
+                frame, seconds = entry.result()
+                self._stages.add("detect", seconds)
+                yield frame
                 self._room.release()
+            else:
+                yield entry
 
     def _run(self) -> None:
         last: BaseException | None = None
@@ -71,14 +82,18 @@ class LookAhead:
                     item = next(iterator, None)
                 if item is None:
                     break
-                self._items.put(self._looked(item) if isinstance(item, Frame) else item)
+                if isinstance(item, Frame):
+                    self._room.acquire()
+                    self._entries.put(self._eyes.submit(self._look, item))
+                else:
+                    self._entries.put(item)
         except BaseException as error:  # handed over whole: the consumer raises it
             last = error
         if isinstance(iterator, Generator):
             iterator.close()
-        self._items.put(last)
+        self._entries.put(last)
 
-    def _looked(self, frame: Frame) -> RecordedFrame:
-        self._room.acquire()
-        with self._stages.measure("detect"):
-            return RecordedFrame(frame, self._detector.detect(frame), model=self._detector.card.sha256)
+    def _look(self, frame: Frame) -> _Looked:
+        elapsed = stopwatch()
+        found = RecordedFrame(frame, self._detector.detect(frame), model=self._detector.card.sha256)
+        return found, elapsed()

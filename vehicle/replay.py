@@ -103,7 +103,7 @@ def replay(
     elapsed = stopwatch()
     drives = open_drives(paths)
     sources = [DriveSource(d, options.detections, options.known) for d in drives]
-    kit = equip(config, detect=any(s.mode == "model" for s in sources))
+    kit = equip(config, detect=any(s.mode == "model" for s in sources), throughput=True)
     run = _Run(drives, [kit.atlas(d.city) for d in drives], kit, options, Stages())
     own = store_beside(out) if options.store is None else None
     with ExitStack() as stack:
@@ -166,7 +166,7 @@ class _Run:
         session = Session(
             kit.pipeline(vehicle, name, drive.cameras, self.atlases[nth], drive.meta.antenna_m),
             store, kit.detector if source.mode == "model" else None, kit.redactor(), self.stages,
-            (writer.take, partial(_count, self.ends)), asks_store=self.options.known == "store",
+            (writer.take, partial(_count, self.ends)), asks_store=self.options.known == "store", at_once=kit.at_once,
         )  # fmt: skip
         total = source.totals.frames
         session.run(source, None if progress is None else lambda: progress(label, session.frames, total))

@@ -74,7 +74,8 @@ def _seen_as_recorded(seen: Seen) -> Seen:
 class Session:
     """Joins detector, redactor, order, pipeline and store. `sinks` see every output, `taps` every event in order.
 
-    `asks_store`: feed what the store knows of the tiles around the car; false when the source brings it.
+    `asks_store`: feed what the store knows of the tiles around the car; false when the source brings it. `at_once`: how
+    many frames the detector looks at side by side.
     `frames` and `last_ns` tell how far the pipeline is.
     """
 
@@ -87,6 +88,7 @@ class Session:
     taps: tuple[Callable[[Event], None], ...] = ()
     order: EventOrder = field(default_factory=EventOrder)
     asks_store: bool = True
+    at_once: int = 1
     counts: Counter[str] = field(default_factory=Counter)
     frames: int = 0
     last_ns: int = 0
@@ -97,12 +99,12 @@ class Session:
     def run(self, source: Iterable[Item], progress: Callable[[], None] | None = None) -> None:
         """Feed a whole source and finish; `progress` is called after every item.
 
-        With a detector, source and network work ahead in a thread of their own; the order of events is the same.
+        With a detector, source and network work ahead in threads of their own; the order of events is the same.
         """
         with ExitStack() as stack:
             items: Iterable[Item] = source
             if self.detector is not None:
-                items = stack.enter_context(LookAhead(source, self.detector, self.stages))
+                items = stack.enter_context(LookAhead(source, self.detector, self.stages, self.at_once))
             for item in items:
                 self.feed(item)
                 if progress is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,15 +18,19 @@ from perception.redaction import Redactor
 from uplink.payload import Origin
 from vehicle.config import MODELS, Config
 
+MOST_AT_ONCE = 8
+"""Frames side by side at most: each holds the network's intermediate results, some ten MB."""
+
 
 @dataclass(frozen=True, slots=True)
 class Equipment:
-    """What a run needs beyond its source. `detector` is None for recorded detections."""
+    """What a run needs beyond its source. `detector` is None for recorded detections, and looks at `at_once` frames."""
 
     config: Config
     catalogue: Catalogue
     card: ModelCard
     detector: OnnxDetector | None
+    at_once: int = 1
 
     def atlas(self, city: Path | None) -> Atlas:
         """The atlas of `city`, else of the configuration, else an empty one."""
@@ -58,8 +63,16 @@ class Equipment:
         return Origin(self.catalogue, atlas.division, self.card.sha256, hashlib.sha256(text.encode()).hexdigest())
 
 
-def equip(config: Config, *, detect: bool) -> Equipment:
-    """Load catalogue and model card, and the detector when frames must be looked at."""
+def equip(config: Config, *, detect: bool, throughput: bool = False) -> Equipment:
+    """Load catalogue and model card, and the detector when frames must be looked at.
+
+    A car wants each frame soon: all threads work on one. A recording wants all frames soon (`throughput`): every thread
+    has a frame of its own and none waits for another, with the same boxes to the last bit (see `network.open_session`).
+    """
     catalogue = load_catalogue(MODELS)
     card = load_card(config.card, catalogue)
-    return Equipment(config, catalogue, card, OnnxDetector(card, config.threads) if detect else None)
+    if not detect:
+        return Equipment(config, catalogue, card, None)
+    threads = config.threads or len(os.sched_getaffinity(0))
+    at_once = min(threads, MOST_AT_ONCE) if throughput else 1
+    return Equipment(config, catalogue, card, OnnxDetector(card, threads // at_once), at_once)

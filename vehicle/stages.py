@@ -37,7 +37,11 @@ class Stages:
         try:
             yield
         finally:
-            self.by_name.setdefault(name, Stage()).add(elapsed())
+            self.add(name, elapsed())
+
+    def add(self, name: str, seconds: float) -> None:
+        """Count one call of `name` that was timed elsewhere; for one thread per name."""
+        self.by_name.setdefault(name, Stage()).add(seconds)
 
     def table(self) -> dict[str, dict[str, float]]:
         """Per stage: calls, mean_ms, worst_ms, total_s."""
