@@ -1,10 +1,10 @@
-"""A drive: the folder `replay` reads, validated member by member before anything runs (drive format version 1)."""
+"""A drive: the folder or MCAP recording `replay` reads, validated member by member before anything runs."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,12 @@ from replays.drive_toml import (
     refuse_unknown,
     text_of,
 )
+from replays.events import read_events
 from replays.gnss_member import GnssMember, read_gnss
 from replays.members import MotionColumns, Stamps, read_camera_csv, read_motion_csv
 from replays.pictures import Pictures, open_pictures
+from replays.recording.opening import lay_out, mcap_files
+from replays.recording.unpack import Scratch
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,7 +44,8 @@ class CameraMember:
 class Drive:
     """A validated drive.
 
-    `start_utc_ns` is the UTC of stamp_ns 0; None: it can be replayed alone, never joined to others.
+    `start_utc_ns` is the UTC of stamp_ns 0; None: it can be replayed alone, never joined to others. `notices` say what
+    was lost or left out. Members of an MCAP file lie in `scratch`, which is gone when the drive is.
     """
 
     path: Path
@@ -54,6 +58,8 @@ class Drive:
     city: Path | None
     truth: Path | None
     events: Path | None
+    notices: tuple[str, ...] = ()
+    scratch: Scratch | None = None
 
     @property
     def cameras(self) -> dict[str, CameraModel]:
@@ -67,8 +73,8 @@ class Drive:
 
     @property
     def has_pixels(self) -> bool:
-        """Every camera has its pictures."""
-        return all(member.pictures is not None for member in self.members.values())
+        """Every camera has a picture of every frame."""
+        return all(m.pictures is not None and m.pictures.present is None for m in self.members.values())
 
     @property
     def has_detections(self) -> bool:
@@ -77,15 +83,40 @@ class Drive:
 
 
 def open_drive(path: Path) -> Drive:
-    """Read and validate a drive folder; raises DriveError naming file, line and remedy. No picture is decoded yet."""
+    """Read and validate a drive folder, an MCAP file or a folder of its parts. No picture is decoded yet.
+
+    Raises DriveError naming file, line or offset, and remedy.
+    """
+    files = mcap_files(path)
+    if files:
+        return _open_mcap(path, files)
     if not path.is_dir():
-        remedy = "name a drive folder (one that holds drive.toml)"
+        remedy = "name a drive folder (one that holds drive.toml), or a recording *.mcap"
         raise DriveError("is not a folder" if path.exists() else "does not exist", file=path, remedy=remedy)
+    return _open_folder(path, {})
+
+
+def _open_mcap(path: Path, files: list[Path]) -> Drive:
+    """Lay the recording out as a folder and open that; complaints name the recording."""
+    layout = lay_out(path, files)
+    try:
+        drive = _open_folder(layout.scratch.folder, layout.pictures)
+        if drive.events is not None:
+            for _ in read_events(drive.events):
+                pass
+    except DriveError as error:
+        member = "" if error.file is None else error.file.name
+        place = member if error.line is None else f"{member}, row {error.line}"
+        raise DriveError(f"{place}: {error.problem}", file=path, remedy=error.remedy) from error
+    return replace(drive, path=path, notices=tuple(layout.notices), scratch=layout.scratch)
+
+
+def _open_folder(path: Path, pictures: Mapping[str, Pictures]) -> Drive:
     file = path / "drive.toml"
     table = read_toml(file)
     meta = read_meta(file, table)
     detections = DetectionFile.open(path / "detections.jsonl") if (path / "detections.jsonl").exists() else None
-    members = _cameras(file, table, detections)
+    members = _cameras(file, table, detections, pictures)
     gnss = read_gnss(path, meta.start_utc_ns, meta.latency_s)
     if detections is not None:
         detections.check_frames({name: member.index for name, member in members.items()})
@@ -106,7 +137,9 @@ def _start_of(fixes: tuple[Fix, ...]) -> int | None:
     return statistics.median_low(starts) if starts else None
 
 
-def _cameras(file: Path, table: Mapping[str, Any], detections: DetectionFile | None) -> dict[str, CameraMember]:
+def _cameras(
+    file: Path, table: Mapping[str, Any], detections: DetectionFile | None, pictures: Mapping[str, Pictures]
+) -> dict[str, CameraMember]:
     rows = table.get("camera")
     if not isinstance(rows, list) or not rows:
         raise DriveError("has no [[camera]]", file=file, remedy="add a [[camera]] with name, width and height")
@@ -121,13 +154,22 @@ def _cameras(file: Path, table: Mapping[str, Any], detections: DetectionFile | N
                 line=line_of(file, "name", nth + 1),
                 remedy="rename one",
             )
-        members[name] = _camera(file, row, name, nth, detections)
+        members[name] = _camera(file, row, name, nth, detections, pictures.get(name))
     return members
 
 
-def _camera(file: Path, row: Mapping[str, Any], name: str, nth: int, detections: DetectionFile | None) -> CameraMember:
+def _camera(
+    file: Path,
+    row: Mapping[str, Any],
+    name: str,
+    nth: int,
+    detections: DetectionFile | None,
+    pictures: Pictures | None,
+) -> CameraMember:
     model = read_model(file, row, name, nth)
     index, stamp_ns = read_camera_csv(file.parent / text_of(file, row, "stamps", f"{name}.csv"))
+    if pictures is not None:
+        return CameraMember(model, index, stamp_ns, pictures)
     explicit = "file" in row
     source = file.parent / text_of(file, row, "file", f"{name}.mp4")
     if not explicit and not source.exists() and (file.parent / name).is_dir():

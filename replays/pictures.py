@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 import cv2
 import numpy as np
@@ -22,14 +22,42 @@ _COUNTED = _ISO_MEDIA | {".avi"}
 """Containers whose frame count is a table and not an estimate."""
 
 
+class Pictures(Protocol):
+    """The pictures of one camera of a drive. `redacted`: a recorder wrote them, behind the redactor."""
+
+    @property
+    def source(self) -> Path: ...
+
+    @property
+    def size(self) -> tuple[int, int]: ...
+
+    @property
+    def redacted(self) -> bool: ...
+
+    @property
+    def present(self) -> NDArray[np.bool_] | None:
+        """Rows (N,) that have a picture; None: all have."""
+        ...
+
+    def read(self, wanted: NDArray[np.bool_] | None = None) -> Iterator[tuple[int, Image]]:
+        """Yield (row, image uint8 (H, W, 3) BGR) of the wanted rows (N,) that have one, in order; raises DriveError."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, eq=False)
-class Pictures:
+class FilePictures:
     """The pictures of `rows` frames. `files` are the JPEGs of a folder; None: `source` is a video."""
 
     source: Path
     size: tuple[int, int]
     rows: int
     files: tuple[Path, ...] | None
+    redacted: bool = False
+
+    @property
+    def present(self) -> None:
+        """All rows have a picture."""
+        return None
 
     def read(self, wanted: NDArray[np.bool_] | None = None) -> Iterator[tuple[int, Image]]:
         """Yield (row, image uint8 (H, W, 3) BGR) of the wanted rows (N,) in order.
@@ -65,7 +93,7 @@ class Pictures:
         return image
 
 
-def open_pictures(source: Path, model: CameraModel, index: Stamps) -> Pictures:
+def open_pictures(source: Path, model: CameraModel, index: Stamps) -> FilePictures:
     """Check cheaply that `source` holds one picture of the camera's size per row of its CSV; raises DriveError."""
     size = (model.width, model.height)
     if source.is_dir():
@@ -76,7 +104,7 @@ def open_pictures(source: Path, model: CameraModel, index: Stamps) -> Pictures:
                 raise DriveError("is missing", file=file, remedy=remedy)
         first = read_image(files[0])
         _check_size(files[0], (first.shape[1], first.shape[0]), size, "frame 0")
-        return Pictures(source, size, len(index), files)
+        return FilePictures(source, size, len(index), files)
     if source.suffix.lower() in _ISO_MEDIA:
         check_boxes(source)
     capture = _open_video(source)
@@ -91,7 +119,7 @@ def open_pictures(source: Path, model: CameraModel, index: Stamps) -> Pictures:
             raise _truncated(source, count, len(index))
         if count > len(index):
             raise _too_long(source, len(index), count)
-    return Pictures(source, size, len(index), None)
+    return FilePictures(source, size, len(index), None)
 
 
 def read_image(file: Path) -> Image:

@@ -22,6 +22,7 @@ from perception.events import Event
 from perception.types import CalibrationUpdate, KnownObjects, Seen, Shed
 from replays.atomic import drop_folder, move_folder, part_folder, refuse_foreign
 from replays.detections import detection_line
+from replays.drive_toml import utc_iso
 from replays.events import event_line
 from replays.members import FIX_COLUMNS, FIX_FURTHER, MOTION_COLUMNS, MOTION_FURTHER
 
@@ -50,6 +51,7 @@ def drive_head(
     note: str,
     cameras: Mapping[str, CameraModel],
     antenna_m: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    start_utc_ns: int | None = None,
 ) -> str:
     """Text of a drive.toml for recorded detections; a guessed camera stays guessed."""
     lines = [
@@ -58,6 +60,8 @@ def drive_head(
         f"vehicle = {_toml_value(vehicle)}",
         f"note = {_toml_value(note)}",
     ]
+    if start_utc_ns is not None:
+        lines.append(f"start_utc = {_toml_value(utc_iso(start_utc_ns))}")
     if any(antenna_m):
         lines += ["", "[gnss]", *(f"{axis}_m = {value!r}" for axis, value in zip("xyz", antenna_m, strict=True))]
     for camera in cameras.values():

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from gnss.types import Fix, Motion
 from perception.errors import DriveError
 from perception.events import order_key
-from perception.types import CalibrationUpdate, Detections, Frame, Image, KnownObjects, Seen, Shed
+from perception.types import CalibrationUpdate, Detections, Frame, Image, KnownObjects, Redacted, Seen, Shed
 from replays.detections import DetectionReader, Recorded
 from replays.drive import CameraMember, Drive
 from replays.events import read_events
@@ -127,11 +128,22 @@ class DriveSource:
         else:
             ahead = DecodeAhead(member, wanted)
             stack.callback(ahead.close)
-            pictures = iter(ahead)
+            pictures = _with_gaps(iter(ahead), wanted, member.pictures.present)
         for row, image in pictures:
             stamp_ns, index = int(member.stamp_ns[row]), int(member.index[row])
             recorded = None if reader is None else reader.read(name, index)
             yield (stamp_ns, _FRAME_RANK, name, index, 0), _item(member, stamp_ns, index, image, recorded)
+
+
+def _with_gaps(
+    pictures: Iterator[tuple[int, Image | None]], wanted: NDArray[np.bool_], present: NDArray[np.bool_] | None
+) -> Iterator[tuple[int, Image | None]]:
+    """All wanted rows, those without a picture too."""
+    if present is None:
+        yield from pictures
+        return
+    for row in np.flatnonzero(wanted):
+        yield next(pictures) if present[row] else (int(row), None)
 
 
 def _item(member: CameraMember, stamp_ns: int, index: int, image: Image | None, recorded: Recorded | None) -> Item:
@@ -143,6 +155,13 @@ def _item(member: CameraMember, stamp_ns: int, index: int, image: Image | None, 
         return Seen(
             stamp_ns, camera.name, index, width, height, recorded.detections, recorded.sharpness, recorded.exposure
         )
+    if recorded is not None and member.pictures is not None and member.pictures.redacted:
+        # The recorder wrote what the redactor gave: it goes on as it is, with the quality measured then.
+        picture = partial(Redacted, image, 0)
+        found, height, width = recorded.detections, *image.shape[:2]
+        return Seen(
+            stamp_ns, camera.name, index, width, height, found, recorded.sharpness, recorded.exposure, picture
+        )  # fmt: skip
     frame = Frame(stamp_ns, camera.name, index, image)
     return (
         frame
