@@ -102,7 +102,8 @@ class Recorder:
         self._frames = {camera: self._table(f"{camera}.csv", ("index", "stamp_ns")) for camera in cameras}
         self._detections = self._open("detections.jsonl")
         if city is not None:
-            _copy_city(city, self._part)
+            for name, file in named_files(city).items():
+                shutil.copyfile(file, self._part / name)
 
     def __enter__(self) -> Recorder:
         return self
@@ -152,12 +153,13 @@ class Recorder:
             stream.close()
 
 
-def _copy_city(city: Path, folder: Path) -> None:
-    """city.toml and the files beside it that it names."""
-    shutil.copyfile(city, folder / "city.toml")
+def named_files(city: Path) -> dict[str, Path]:
+    """city.toml and the files beside it that it names, by the names they have in a drive."""
+    found = {"city.toml": city}
     for value in tomllib.loads(city.read_text(encoding="utf-8")).values():
         if isinstance(value, str) and Path(value).name == value and (city.parent / value).is_file():
-            shutil.copyfile(city.parent / value, folder / value)
+            found[value] = city.parent / value
+    return found
 
 
 def _cells(record: Fix | Motion, columns: tuple[str, ...]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
@@ -16,6 +17,8 @@ from perception.errors import SetupError
 from perception.types import LISTED_STATES, Case, CaseState, Output, TrackEnded
 from replays.atomic import drop_folder, move_folder, part_folder
 from replays.drive import Drive, open_drive
+from replays.recording.recorder import Head, McapRecorder, attached
+from replays.recording.shelf import SingleFile
 from replays.run_folder import RunWriter
 from replays.source import DriveSource
 from uplink.store import SqliteStore
@@ -35,7 +38,8 @@ Progress = Callable[[str, int, int], None]
 class ReplayOptions:
     """How to replay. `store` None: a fresh memory beside the run folder; `platform` None: nothing is sent.
 
-    `end_shift`: after the last drive, cases of the memory that are of one thing become one.
+    `end_shift`: after the last drive, cases of the memory that are of one thing become one. `record`: what the pipeline
+    saw becomes a recording: the file *.mcap of one drive, or a folder with one file per drive.
     """
 
     detections: Literal["recorded", "model"] | None = None
@@ -45,6 +49,7 @@ class ReplayOptions:
     truth: Path | None = None
     drain_s: float = 60.0
     end_shift: bool = False
+    record: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +108,7 @@ def replay(
     elapsed = stopwatch()
     drives = open_drives(paths)
     sources = [DriveSource(d, options.detections, options.known) for d in drives]
+    targets = _targets(drives, options.record)
     kit = equip(config, detect=any(s.mode == "model" for s in sources), throughput=True)
     run = _Run(drives, [kit.atlas(d.city) for d in drives], kit, options, Stages())
     own = store_beside(out) if options.store is None else None
@@ -120,7 +126,7 @@ def replay(
             Delivery(store, options.platform, config.timeout_s) as delivery,
         ):
             for nth, source in enumerate(sources):
-                run.feed(nth, source, store, writer, progress)
+                run.feed(nth, source, store, writer, progress, targets[nth])
             if options.end_shift:
                 run.end_shift(store, writer)
             unsent = None if options.platform is None else delivery.finish(options.drain_s)
@@ -156,9 +162,15 @@ class _Run:
         return list(_notices(self.drives, self.kit))
 
     def feed(
-        self, nth: int, source: DriveSource, store: SqliteStore, writer: RunWriter, progress: Progress | None
+        self,
+        nth: int,
+        source: DriveSource,
+        store: SqliteStore,
+        writer: RunWriter,
+        progress: Progress | None,
+        target: SingleFile | None,
     ) -> None:
-        """One drive through a session of its own."""
+        """One drive through a session of its own; recorded when there is a target."""
         drive, kit = self.drives[nth], self.kit
         name, vehicle = drive.meta.name, drive.meta.vehicle
         label = name if [d.meta.name for d in self.drives].count(name) == 1 else f"{name} ({nth + 1})"
@@ -169,7 +181,14 @@ class _Run:
             (writer.take, partial(_count, self.ends)), asks_store=self.options.known == "store", at_once=kit.at_once,
         )  # fmt: skip
         total = source.totals.frames
-        session.run(source, None if progress is None else lambda: progress(label, session.frames, total))
+        with ExitStack() as stack:
+            recorder = None
+            if target is not None:
+                recorder = stack.enter_context(McapRecorder(target, _head(drive), strict=True))
+                session.taps, session.sinks = (recorder.tap,), (*session.sinks, recorder.take)
+            session.run(source, None if progress is None else lambda: progress(label, session.frames, total))
+            if recorder is not None:
+                recorder.close()
         self.tracks += session.pipeline.tracks_begun
         self.data.update(session.counts)
 
@@ -181,6 +200,29 @@ class _Run:
             writer.take(change)
 
 
+def _targets(drives: Sequence[Drive], record: Path | None) -> list[SingleFile | None]:
+    """Where each drive's recording goes; raises SetupError before anything is written."""
+    if record is None:
+        return [None] * len(drives)
+    if record.suffix.lower() == ".mcap":
+        if len(drives) > 1:
+            raise SetupError("is one file for several drives", file=record, remedy="name a folder")
+        files = [record]
+    else:
+        names = [re.sub(r"[^\w.-]", "_", d.meta.name) for d in drives]
+        files = [record / (f"{n}.mcap" if names.count(n) == 1 else f"{n}-{k}.mcap") for k, n in enumerate(names, 1)]
+    for file in files:
+        if any(drive.path.resolve() == file.resolve() for drive in drives):
+            raise SetupError("is replayed and cannot be recorded into", file=file, remedy="name another file")
+    return [SingleFile(file, whole=True).check() for file in files]
+
+
+def _head(drive: Drive) -> Head:
+    files = attached(drive.city, drive.truth)
+    meta = drive.meta
+    return Head(meta.name, meta.vehicle, drive.cameras, meta.note, meta.antenna_m, drive.start_utc_ns, files)
+
+
 def _count(ends: Counter[str], output: Output) -> None:
     if isinstance(output, TrackEnded):
         ends[output.end.value] += 1
@@ -190,6 +232,7 @@ def _notices(drives: Sequence[Drive], kit: Equipment) -> list[str]:
     """What a person should be told before the run."""
     said = []
     for drive in drives:
+        said += [f"{drive.meta.name}: {notice}" for notice in drive.notices]
         guessed = [name for name, camera in drive.cameras.items() if camera.guessed]
         if guessed:
             said.append(

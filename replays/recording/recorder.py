@@ -25,6 +25,7 @@ from perception.serial import canonical_json, case_feature, change_to_dict
 from perception.types import ACTIVE_STATES, CaseChange, ChangeKind, Output, Seen
 from replays.detections import detection_line
 from replays.events import event_line
+from replays.recorder import named_files
 from replays.recording import schemas
 from replays.recording.part import CHUNK_S, Part
 from replays.recording.shelf import Target
@@ -38,6 +39,20 @@ RETRY_S = 5.0
 _LOOK_EVERY = 100
 _PRESERVED = (ChangeKind.OPENED, ChangeKind.RESOLVED, ChangeKind.REOPENED)
 _MAP_CASES = 200
+
+
+ATTACHED_BYTES = 8 << 20
+"""A city larger than this is not copied into every part; a replay is then told of it by its configuration."""
+
+
+def attached(city: Path | None, truth: Path | None = None) -> dict[str, bytes]:
+    """City and truth as attachments of a recording; without the city's files when they are too large."""
+    files = {} if city is None else named_files(city)
+    if sum(file.stat().st_size for file in files.values()) > ATTACHED_BYTES:
+        files = {}
+    if truth is not None:
+        files["truth.geojson"] = truth
+    return {name: file.read_bytes() for name, file in files.items()}
 
 
 @dataclass(frozen=True, slots=True)

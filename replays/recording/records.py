@@ -187,7 +187,8 @@ class McapFile:
                 yield self._message(data, 0, len(data), offset)
             elif kind == _METADATA:
                 cursor = Cursor(data)
-                self.metadata[cursor.text()] = cursor.table()
+                name = cursor.text()
+                self.metadata[name] = cursor.table()
             elif kind == _ATTACHMENT:
                 self.attachments.append(_attachment(data))
             elif kind == _HEADER:
@@ -195,8 +196,8 @@ class McapFile:
             else:
                 self._define(kind, data)
         except BrokenError as error:
-            name = "chunk" if kind == _CHUNK else "record"
-            self.damage.append(f"a {name} of {length} bytes at offset {offset} is skipped: {error}")
+            what = "chunk" if kind == _CHUNK else "record"
+            self.damage.append(f"a {what} of {length} bytes at offset {offset} is skipped: {error}")
 
     def _inner(self, data: bytes, offset: int) -> Iterator[Message]:
         """The records of one chunk."""

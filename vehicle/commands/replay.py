@@ -14,7 +14,9 @@ from vehicle.terminal import print_json, print_result, progress_bar, result_json
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the command."""
     p = commands.add_parser("replay", help="replay recorded drives into cases, a run folder and a report")
-    p.add_argument("drives", nargs="+", type=Path, metavar="DRIVE", help="drive folders; several share one case memory")
+    p.add_argument(
+        "drives", nargs="+", type=Path, metavar="DRIVE", help="drive folders or *.mcap; several share one memory"
+    )
     p.add_argument("--config", type=Path, metavar="CAR.toml", help="the car's configuration")
     p.add_argument("--out", type=Path, help="run folder (default: runs/NAME)")
     p.add_argument("--detections", choices=("recorded", "model"), help="default: model when the drive has pixels")
@@ -22,6 +24,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     p.add_argument("--store", type=Path, metavar="DIR", help="case memory to use and keep (default: a fresh one)")
     p.add_argument("--end-shift", action="store_true", help="after the last drive, merge cases that are of one thing")
     p.add_argument("--platform", metavar="URL", help="deliver cases to this platform")
+    p.add_argument(
+        "--record", type=Path, metavar="FILE.mcap|DIR", help="record what the pipeline saw, redacted, as MCAP"
+    )
     p.add_argument("--model", type=Path, metavar="MODEL.toml", help="model card (default: the shipped one)")
     p.add_argument("--json", action="store_true", help="one JSON document instead of a table")
     p.set_defaults(handle=handle)
@@ -40,8 +45,9 @@ def handle(arguments: argparse.Namespace) -> int:
     config = configured(arguments.config, arguments.model)
     out = arguments.out or Path("runs") / arguments.drives[0].resolve().name
     options = ReplayOptions(
-        arguments.detections, arguments.known, arguments.store, arguments.platform, end_shift=arguments.end_shift
-    )
+        arguments.detections, arguments.known, arguments.store, arguments.platform,
+        end_shift=arguments.end_shift, record=arguments.record,
+    )  # fmt: skip
     with progress_bar(quiet=arguments.json) as tell:
         result = replay(arguments.drives, config, out, options, tell)
     if arguments.json:
