@@ -9,8 +9,8 @@ from typing import NamedTuple
 from gnss.checksums import crc24q, fletcher
 from gnss.refusal import Refusal
 
-MAX_SENTENCE = 256
-"""Bytes; NMEA 0183 says 82, receivers with many decimals or long proprietary sentences use more."""
+MAX_SENTENCE = 1024
+"""Bytes; NMEA 0183 says 82, but $PUBX,03 lists all satellites in one sentence: some 700 bytes."""
 MAX_UBX = 4096
 """Bytes of payload. RXM-RAWX of 92 signals has 2960; a longer one is a false start, which would hold up the stream."""
 MAX_REPORT = 16_384
@@ -62,6 +62,8 @@ class Framer:
         self._last_ns = 0
         self._quiet = True
         self._stale = 0
+        self._broken = 0
+        """Where the last broken message ends in the buffer."""
         self._ended = False
 
     @property
@@ -149,7 +151,7 @@ class Framer:
             return self._incomplete(start, Refusal.UBX_CUT)
         body = buffer[start + 2 : end - 2]
         if fletcher(body) != buffer[end - 2 : end]:
-            return self._refused(start, Refusal.UBX_BAD_CHECKSUM)
+            return self._refused(start, Refusal.UBX_BAD_CHECKSUM, end)
         return end, Frame(FrameKind.UBX, body, self._arrival(start))
 
     def _rtcm(self, buffer: bytes, start: int) -> tuple[int, Frame | None]:
@@ -166,7 +168,7 @@ class Framer:
             return self._incomplete(start, Refusal.RTCM_CUT)
         message = buffer[start:end]
         if crc24q(message):
-            return self._refused(start, Refusal.RTCM_BAD_CRC)
+            return self._refused(start, Refusal.RTCM_BAD_CRC, end)
         return end, Frame(FrameKind.RTCM, message, self._arrival(start))
 
     def _report(self, buffer: bytes, start: int) -> tuple[int, Frame | None]:
@@ -186,13 +188,19 @@ class Framer:
             return self._refused(start, reason)
         return _WAIT, None
 
-    def _refused(self, start: int, reason: Refusal | None) -> tuple[int, Frame | None]:
-        """A false start is noise; a broken message has a reason of its own, and its bytes are no further noise."""
+    def _refused(self, start: int, reason: Refusal | None, end: int = 0) -> tuple[int, Frame | None]:
+        """A false start is noise; a broken message has a reason of its own, and its bytes are no further noise.
+
+        What looks like the start of a message inside a broken one (up to `end`) is tried, but is no second error.
+        """
+        if start < self._broken:
+            return start + 1, None
         if reason is None:
             self._noise(self._buffer[start : start + 1])
         else:
             self.counters[reason] += 1
             self._quiet = False
+            self._broken = max(end, start + 1)
         return start + 1, None
 
     def _noise(self, data: bytes) -> None:
@@ -213,4 +221,5 @@ class Framer:
         if rest and (position or len(self._stamps) > 1):
             older = [(0, self._arrival(position))]
             self._stamps = older + [(begin - position, stamp) for begin, stamp in self._stamps if begin > position]
+        self._broken = max(self._broken - position, 0)
         self._buffer = rest

@@ -118,21 +118,26 @@ def _pvt(payload: bytes) -> NavPvt:
     quality = _quality(fix_type, flags)
     heading: float | None = None
     if flags & 0x20 and len(payload) >= 92:
-        heading = _PVT_VEHICLE.unpack_from(payload, 84)[0] * 1e-5 % 360.0
+        heading = _PVT_VEHICLE.unpack_from(payload, 84)[0] / 1e5 % 360.0
     place = quality is not FixQuality.INVALID and not flags3 & 1
     if place and (abs(lat) > 900_000_000 or abs(lon) > 1_800_000_000):
         raise UbxError(Refusal.OUT_OF_RANGE, f"{lat}, {lon} e-7 deg is no position")
     return NavPvt(
         itow, date, time_ns, quality, lat / 1e7 if place else None, lon / 1e7 if place else None,
-        alt * 1e-3 if place else None, h_acc * 1e-3 * math.sqrt(0.5) or None, v_acc * 1e-3 or None, abs(speed) * 1e-3,
-        speed_acc * 1e-3 or None, course * 1e-5 % 360.0, course_acc * 1e-5 or None, satellites, heading,
+        alt / 1e3 if place else None, h_acc / 1e3 * math.sqrt(0.5) or None, v_acc / 1e3 or None, abs(speed) / 1e3,
+        speed_acc / 1e3 or None, course / 1e5 % 360.0, course_acc / 1e5 or None, satellites, heading,
     )  # fmt: skip
 
 
 def _quality(fix_type: int, flags: int) -> FixQuality:
-    """fixType alone qualifies nothing: gnssFixOK says whether the fix is within the receiver's own limits."""
-    if not flags & 0x01 or fix_type not in (1, 2, 3, 4):
+    """fixType alone qualifies nothing: gnssFixOK says whether the fix is within the receiver's own limits.
+
+    A timing receiver in its fixed-position mode (type 5) repeats a position that it was told.
+    """
+    if not flags & 0x01 or fix_type not in (1, 2, 3, 4, 5):
         return FixQuality.INVALID
+    if fix_type == 5:
+        return FixQuality.MANUAL
     if fix_type == 1:
         return FixQuality.DEAD_RECKONING
     return _RTK.get(flags >> 6, FixQuality.DIFFERENTIAL if flags & 0x02 else FixQuality.SINGLE)
@@ -161,7 +166,7 @@ def _cov(payload: bytes) -> NavCov:
 def _att(payload: bytes) -> NavAtt:
     itow, _, _, _, heading, _, _, accuracy = _ATT.unpack_from(payload)
     _in_week(itow)
-    return NavAtt(itow, heading * 1e-5 % 360.0, accuracy * 1e-5)
+    return NavAtt(itow, heading / 1e5 % 360.0, accuracy / 1e5)
 
 
 def _esf(payload: bytes) -> EsfStatus:
