@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,7 +12,7 @@ from gnss.geodesy import LocalFrame
 from gnss.types import Pose
 from perception.camera import CameraModel
 from perception.evidence import close_up, context
-from perception.types import Case, Observation, Picture, Redacted, Seen
+from perception.types import Case, Observation, Picture, PictureOnDemand, Redacted, Seen
 
 _BETTER = 1.15
 _WATCH_M = 30.0
@@ -27,14 +27,14 @@ class _Held:
     seen: Seen
     utc_ns: int | None
     xyxy: tuple[float, float, float, float]
-    picture: Callable[[], Redacted]
+    picture: PictureOnDemand
 
-    def covered(self, redacted: Redacted) -> float:
+    def covered(self) -> float:
         """Share of the box that redaction fills (a false vehicle on the road can hide what the picture should show)."""
         x1, y1, x2, y2 = self.xyxy
         left, top = int(x1), int(y1)
         mask = np.zeros((max(int(y2) - top, 1), max(int(x2) - left, 1)), np.bool_)
-        for zone in redacted.zones:
+        for zone in self.picture.zones():
             low_x, low_y = max(zone[0] - left, 0), max(zone[1] - top, 0)
             mask[low_y : max(zone[3] - top, 0), low_x : max(zone[2] - left, 0)] = True
         return float(mask.mean())
@@ -117,11 +117,10 @@ class Looks:
         held = self._tracks.pop((camera, track_id), [])
         if not held or not encode:
             return ()
-        best, picture = held[-1], held[-1].picture()
-        if len(held) > 1 and best.covered(picture) > _LITTLE_COVERED:
-            rivals = [(look, look.picture()) for look in held[:-1]] + [(best, picture)]
-            best, picture = max(rivals, key=lambda pair: pair[0].quality * (1.0 - pair[0].covered(pair[1])) ** 2)
-        return best.encode(("close_up", "context"), picture)
+        best = held[-1]
+        if len(held) > 1 and best.covered() > _LITTLE_COVERED:
+            best = max(held, key=lambda look: look.quality * (1.0 - look.covered()) ** 2)
+        return best.encode(("close_up", "context"), best.picture())
 
     def take_cases(self, wanted: set[str]) -> tuple[tuple[str, Picture], ...]:
         """Release all watched places; those in `wanted` come back as encoded "gone" pictures."""

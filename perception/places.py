@@ -17,6 +17,7 @@ _RECENTRE_M = 2000.0
 _FARTHEST_M = 120.0
 _OFFSET_MEMORY = 0.5
 _LEAST_INSIDE = 0.05
+_ROWS = ("state", "spread", "depth_m", "offset", "boxes", "stamp_ns", "seen_ns", "hits", "movable", "height_m")
 
 
 def _none(*shape: int) -> Array:
@@ -30,7 +31,7 @@ class Places:
     `state` (T, 4) east, north and their rates in a frame that follows the car, `spread` (T, 4, 4); `depth_m` (T,) along
     the optical axis at the last sight, NaN before the first usable one; `offset` (T, 2) px of the box's foot from the
     place's projection; `boxes` (T, 4) as last seen; `stamp_ns` (T,) of the state, `seen_ns` (T,) of the last sight;
-    `movable` and `height_m` (T,) of the class.
+    `hits` (T,) boxes so far; `movable` and `height_m` (T,) of the class.
     """
 
     camera: CameraModel
@@ -43,6 +44,7 @@ class Places:
     boxes: Array = field(default_factory=lambda: _none(4))
     stamp_ns: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     seen_ns: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    hits: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     movable: Mask = field(default_factory=lambda: np.zeros(0, np.bool_))
     height_m: Array = field(default_factory=_none)
 
@@ -56,12 +58,13 @@ class Places:
         self.boxes = np.concatenate([self.boxes, np.zeros((count, 4))])
         self.stamp_ns = np.concatenate([self.stamp_ns, grown.astype(np.int64)])
         self.seen_ns = np.concatenate([self.seen_ns, grown.astype(np.int64)])
+        self.hits = np.concatenate([self.hits, grown.astype(np.int64)])
         self.movable = np.concatenate([self.movable, grown.astype(np.bool_)])
         self.height_m = np.concatenate([self.height_m, grown])
 
     def keep(self, rows: Mask) -> None:
         """Forget the other tracks."""
-        for name in ("state", "spread", "depth_m", "offset", "boxes", "stamp_ns", "seen_ns", "movable", "height_m"):
+        for name in _ROWS:
             setattr(self, name, getattr(self, name)[rows])
 
     def car(self, pose: Pose) -> CarPlace:
@@ -112,6 +115,7 @@ class Places:
         if not len(rows):
             return
         self.boxes[rows], self.seen_ns[rows], self.stamp_ns[rows] = boxes, now_ns, now_ns
+        self.hits[rows] += 1
         height = self.height_m[rows]
         by_height = foot_cut | (self.camera.guessed & (height > 0.0))
         place, noise, usable = contacts(boxes, self.camera, height, by_height, self.params)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from perception.boxes import Boxes
 from perception.card import ModelCard, PrivacyClasses
 from perception.hold import Look, held_boxes
-from perception.types import Detections, Frame, Image, Redacted, Seen
+from perception.types import Detections, Frame, Image, PictureOnDemand, Redacted, Seen, Zones
 from perception.zones import head_zones, plate_zones, rider_zones, to_pixels
 
 SHARPNESS_WIDTH_PX = 320
@@ -91,27 +91,32 @@ class Redactor:
         if self.card.privacy_classes.complete:
             first = max(own - self.hold_frames, 0)
             near = [look for look in list(camera.looks)[first:] if abs(look[0] - frame.stamp_ns) <= self.hold_s * 1e9]
-            picture = partial(redact, frame, tuple(near), self.card.privacy_classes)
+            what = (frame, tuple(near), self.card.privacy_classes)
+            picture = PictureOnDemand(partial(redact, *what), partial(zones_of, *what))
         return Seen(
             frame.stamp_ns, frame.camera, frame.index, width, height, detections, sharpness, exposure, picture
         )  # fmt: skip
 
 
-def redact(frame: Frame, looks: Sequence[tuple[int, Detections]], classes: PrivacyClasses) -> Redacted:
-    """A copy of the frame with heads and plate zones filled.
-
-    `looks` are (stamp_ns, detections) of the frame and its neighbours in order of time. Each zone takes one colour,
-    its mean rounded to steps of 16, so a red car stays red and nothing of the pattern is left.
-    """
+def zones_of(frame: Frame, looks: Sequence[tuple[int, Detections]], classes: PrivacyClasses) -> Zones:
+    """Heads and plate zones of a frame; `looks` are (stamp_ns, detections) of it and its neighbours in order."""
     height, width = frame.image.shape[:2]
-    image = frame.image.copy()
     bounds = to_pixels(_zones(frame.stamp_ns, looks, classes), width, height)
-    for x1, y1, x2, y2 in bounds:
+    return tuple((int(x1), int(y1), int(x2), int(y2)) for x1, y1, x2, y2 in bounds)
+
+
+def redact(frame: Frame, looks: Sequence[tuple[int, Detections]], classes: PrivacyClasses) -> Redacted:
+    """A copy of the frame with its zones filled.
+
+    Each zone takes one colour, its mean rounded to steps of 16, so a red car stays red and nothing of the pattern is
+    left.
+    """
+    image, zones = frame.image.copy(), zones_of(frame, looks, classes)
+    for x1, y1, x2, y2 in zones:
         mean = np.array(cv2.mean(frame.image[y1:y2, x1:x2])[:3])
         image[y1:y2, x1:x2] = np.clip(np.round(mean / COLOUR_STEP) * COLOUR_STEP, 0, 255).astype(np.uint8)
     image.setflags(write=False)
-    zones = tuple((int(x1), int(y1), int(x2), int(y2)) for x1, y1, x2, y2 in bounds)
-    return Redacted(image, len(bounds), zones)
+    return Redacted(image, len(zones), zones)
 
 
 def quality(image: Image) -> tuple[float, float]:
@@ -130,9 +135,9 @@ def _zones(stamp_ns: int, looks: Sequence[tuple[int, Detections]], classes: Priv
     at = [stamp for stamp, _ in looks].index(stamp_ns)
     groups = ((classes.person, head_zones), (classes.wide, plate_zones), (classes.narrow, rider_zones))
     zones = []
-    for names, zones_of in groups:
+    for names, hide in groups:
         boxes, margin = held_boxes([Look(stamp, _boxes_of(found, names)) for stamp, found in looks], at)
-        zones.append(zones_of(boxes, margin))
+        zones.append(hide(boxes, margin))
     return np.concatenate(zones)
 
 

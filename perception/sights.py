@@ -23,7 +23,7 @@ from perception.types import Observation
 class LocateParams:
     """Tuning of localisation; sigmas are 1 sigma. Frames rarer than `aimed_period_s` were aimed one by one, by hand."""
 
-    most_observations: int = 16
+    most_observations: int = 12
     aimed_jitter_deg: float = 3.0
     aimed_period_s: float = 0.5
     base_m: float = 0.05

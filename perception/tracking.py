@@ -153,8 +153,7 @@ class Tracker:
         keep_ns = self._keep_ns()
         # One box or two may be nothing: they do not wait long for more, lest they catch what is not theirs.
         tentative_ns = min(keep_ns, int(self._params.tentative_periods * self._period_s * 1e9))
-        hits = self._params.confirm_hits
-        limits = np.array([keep_ns if len(live.observations) >= hits else tentative_ns for live in self._live])
+        limits = np.where(self._places.hits >= self._params.confirm_hits, keep_ns, tentative_ns)
         old = now_ns - self._places.seen_ns > limits
         if not old.any():
             return []
@@ -202,17 +201,19 @@ class Tracker:
     def _count_missed(self, rows: Rows, expected: Array, boxes: Array, now_ns: int) -> None:
         """Note which tracks should have been seen in this frame: whole in the picture, large enough, hidden by none."""
         p = self._params
-        size = np.array([self._camera.width, self._camera.height])
         sides = expected[:, 2:] - expected[:, :2]
+        area = sides[:, 0] * sides[:, 1]
+        size = np.array([self._camera.width, self._camera.height])
         margin = p.match.border_px + 0.08 * sides
-        whole = (expected[:, :2] > margin).all(axis=1) & (expected[:, 2:] < size - margin).all(axis=1)
-        large = (sides.prod(axis=1) >= p.missed_px**2) & (sides.min(axis=1) >= p.missed_thin_px)
-        for row, box in zip(rows[whole & large].tolist(), expected[whole & large], strict=True):
-            low, high = np.maximum(boxes[:, :2], box[:2]), np.minimum(boxes[:, 2:], box[2:])
-            covered = np.maximum(high - low, 0.0).prod(axis=1).max(initial=0.0) / max(
-                float(np.prod(box[2:] - box[:2])), 1.0
-            )
-            if covered < p.missed_covered and len(self._live[row].missed_ns) < p.most_missed:
+        due = ((expected[:, :2] > margin) & (expected[:, 2:] < size - margin)).all(axis=1)
+        due &= (area >= p.missed_px**2) & (sides.min(axis=1) >= p.missed_thin_px)
+        rows, expected, area = rows[due], expected[due, None], area[due]
+        if not len(rows):
+            return
+        shared = np.minimum(boxes[:, 2:], expected[..., 2:]) - np.maximum(boxes[:, :2], expected[..., :2])
+        covered = np.maximum(shared, 0.0).prod(axis=2).max(axis=1, initial=0.0)
+        for row in rows[covered < p.missed_covered * np.maximum(area, 1.0)].tolist():
+            if len(self._live[row].missed_ns) < p.most_missed:
                 self._live[row].missed_ns.append(now_ns)
 
     def _extend(

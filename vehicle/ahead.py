@@ -26,7 +26,7 @@ class LookAhead:
     """Yields a source's items in their order, every `Frame` looked at; a context manager.
 
     One thread reads and `at_once` threads detect, so the network works while the consumer handles earlier frames. Order
-    and content are those of doing all in turn: only the time differs. What source or detector raise reaches the consumer.
+    and content are those of doing all in turn: only the time differs. What either raises reaches the consumer.
     """
 
     def __init__(self, source: Iterable[Item], detector: Detector, stages: Stages, at_once: int = 1) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from concurrent.futures import ThreadPoolExecutor
 import shutil
 import tomllib
 from pathlib import Path
@@ -102,3 +103,16 @@ def test_the_runtime_sees_what_ultralytics_sees(shared: Path) -> None:
     print("PARITY", share, boxes)
     assert boxes > 150
     assert share >= 0.99, f"{share:.4f} of {boxes} boxes agree"
+
+
+def test_frames_side_by_side_give_the_bits_of_one_after_the_other() -> None:
+    card = load_card(CARD, catalogue())
+    rng = np.random.default_rng(5)
+    frames = [
+        Frame(n, "front", n, rng.integers(0, 255, (360 + 90 * (n % 2), 640, 3), dtype=np.uint8)) for n in range(6)
+    ]
+    whole, single = OnnxDetector(card, threads=2), OnnxDetector(card, threads=1)
+    wanted = [whole.run(whole.preprocess(frame.image)) for frame in frames]
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(lambda frame: single.run(single.preprocess(frame.image)), frames))
+    assert all(np.array_equal(a, b) for a, b in zip(wanted, found, strict=True))

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 
 from perception.looks import Looks, look_quality
-from perception.types import Observation, Redacted, Seen
+from perception.types import Observation, PictureOnDemand, Redacted, Seen
 from tests.builders import FRONT, UTC0_NS, make_case, make_pose, make_seen
 
 
@@ -23,7 +23,7 @@ def _seen(index: int, made: list[int] | None = None) -> Seen:
             made.append(index)
         return Redacted(np.full((720, 1280, 3), 90 + index, np.uint8), 0)
 
-    return replace(make_seen([], index, index * 10**8), picture=picture)
+    return replace(make_seen([], index, index * 10**8), picture=PictureOnDemand(picture, tuple))
 
 
 def test_larger_whole_and_sharp_is_better() -> None:
@@ -79,6 +79,7 @@ def test_a_look_that_redaction_covers_gives_way_to_an_earlier_one() -> None:
         observation = _observation(size, index)
         x1, y1, x2, y2 = (int(v) for v in observation.xyxy)
         zones = ((x1 - 5, y1 - 5, x2 + 5, y2 + 5),) if covered else ()
-        seen = replace(_seen(index), picture=partial(Redacted, np.zeros((720, 1280, 3), np.uint8), len(zones), zones))
+        picture = partial(Redacted, np.zeros((720, 1280, 3), np.uint8), len(zones), zones)
+        seen = replace(_seen(index), picture=PictureOnDemand(picture, partial(tuple, zones)))
         looks.see(seen, make_pose(), [(1, observation)])
     assert {p.stamp_ns for p in looks.take("front", 1, encode=True)} == {0}

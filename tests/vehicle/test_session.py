@@ -29,7 +29,7 @@ from perception.types import (
 from replays.source import Item, RecordedFrame
 from tests.builders import CATALOGUE, CLASS_NAMES, make_case, make_fix, make_setup
 from tests.vehicle.drives import SMALL
-from vehicle.ahead import LookAhead
+from vehicle.ahead import FRAMES_AHEAD, LookAhead
 from vehicle.session import Session, as_recorded
 from vehicle.stages import Stages
 
@@ -220,7 +220,8 @@ def test_a_consumer_that_fails_stops_a_waiting_source(model: ModelCard) -> None:
     assert "look ahead" not in {t.name for t in threading.enumerate()}
 
 
-def test_looking_ahead_is_bounded(model: ModelCard) -> None:
+@pytest.mark.parametrize("at_once", [1, 2, 5])
+def test_looking_ahead_is_bounded_and_keeps_the_order(model: ModelCard, at_once: int) -> None:
     looked: list[int] = []
 
     class Counting(Nothing):
@@ -228,9 +229,9 @@ def test_looking_ahead_is_bounded(model: ModelCard) -> None:
             looked.append(frame.index)
             return super().detect(frame)
 
-    with LookAhead([frame(n, n) for n in range(100)], Counting(model), Stages()) as items:
+    with LookAhead([frame(n, n) for n in range(100)], Counting(model), Stages(), at_once) as items:
         for done, item in enumerate(items):
             assert isinstance(item, RecordedFrame)
             assert item.frame.index == done
-            assert len(looked) <= done + 4
-    assert looked == list(range(100))
+            assert len(looked) <= done + FRAMES_AHEAD + at_once + 1
+    assert sorted(looked) == list(range(100))
