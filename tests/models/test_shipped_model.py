@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import importlib
-from concurrent.futures import ThreadPoolExecutor
 import shutil
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -105,14 +105,12 @@ def test_the_runtime_sees_what_ultralytics_sees(shared: Path) -> None:
     assert share >= 0.99, f"{share:.4f} of {boxes} boxes agree"
 
 
-def test_frames_side_by_side_give_the_bits_of_one_after_the_other() -> None:
+def test_images_side_by_side_give_the_bits_of_one_after_the_other() -> None:
     card = load_card(CARD, catalogue())
     rng = np.random.default_rng(5)
-    frames = [
-        Frame(n, "front", n, rng.integers(0, 255, (360 + 90 * (n % 2), 640, 3), dtype=np.uint8)) for n in range(6)
-    ]
+    images: list[Image] = [rng.integers(0, 255, (360 + 90 * (n % 2), 640, 3), dtype=np.uint8) for n in range(6)]
     whole, single = OnnxDetector(card, threads=2), OnnxDetector(card, threads=1)
-    wanted = [whole.run(whole.preprocess(frame.image)) for frame in frames]
+    wanted = [whole.run(whole.preprocess(image)) for image in images]
     with ThreadPoolExecutor(3) as pool:
-        found = list(pool.map(lambda frame: single.run(single.preprocess(frame.image)), frames))
+        found = list(pool.map(lambda image: single.run(single.preprocess(image)), images))
     assert all(np.array_equal(a, b) for a, b in zip(wanted, found, strict=True))
