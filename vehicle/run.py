@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from gnss.clock import Clock, SystemClock
@@ -12,7 +12,8 @@ from gnss.nmea import NmeaReader
 from gnss.receiver import SerialReceiver
 from perception.errors import SetupError
 from perception.events import EventOrder
-from replays.recorder import Recorder
+from replays.recording.recorder import Head, McapRecorder, attached
+from replays.recording.shelf import Limits, target_of
 from replays.run_folder import RunWriter
 from uplink.store import SqliteStore
 from vehicle.cameras import CameraThread
@@ -37,12 +38,16 @@ LINGER_S = 1.5
 
 @dataclass(frozen=True, slots=True)
 class LiveOptions:
-    """`record`: write the drive that the pipeline saw; `out`: write a run folder at the end; `say`: status lines."""
+    """`record`: a new file *.mcap, or a folder of numbered recordings within `limits`, of what the pipeline saw.
+
+    `out`: write a run folder at the end; `say`: status lines.
+    """
 
     record: Path | None = None
     out: Path | None = None
     drain_s: float = 10.0
     say: Callable[[str], None] | None = None
+    limits: Limits = field(default_factory=Limits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +65,10 @@ class NmeaReceiver:
 
     def __init__(self, receiver: Receiver, source: LiveSource, clock: Clock, start_ns: int) -> None:
         """Opens the port at once; raises ReceiverError when that fails."""
+        self.tap: Callable[[int, bytes], None] | None = None
         self._reader = NmeaReader()
         self._source = source
+        self._start_ns = start_ns
         # The stamp of a fix is its time of validity from here on: in the pipeline and in the recording.
         self._before_ns = start_ns + round(receiver.latency_s * 1e9)
         self._port = SerialReceiver(receiver.port, self._take, clock, receiver.baud)
@@ -83,6 +90,8 @@ class NmeaReceiver:
             raise RuntimeError("the receiver's thread ended by an error")
 
     def _take(self, stamp_ns: int, data: bytes) -> None:
+        if self.tap is not None:
+            self.tap(stamp_ns - self._start_ns, data)
         for fix in self._reader.feed(data, stamp_ns - self._before_ns):
             self._source.take(fix)
 
@@ -111,16 +120,24 @@ def run_live(config: Config, options: LiveOptions, stopper: Stopper, clock: Cloc
             source.add_camera(CameraThread(row, clock, start_ns, source.take_frame))
         reader = NmeaReceiver(receiver, source, clock, start_ns)
         source.add_device(reader.stop, reader.check)
-        return drive(source, config, kit, options, stopper)
+        return drive(source, config, kit, options, stopper, reader)
 
 
-def drive(source: LiveSource, config: Config, kit: Equipment, options: LiveOptions, stopper: Stopper) -> LiveResult:
+def drive(
+    source: LiveSource,
+    config: Config,
+    kit: Equipment,
+    options: LiveOptions,
+    stopper: Stopper,
+    reader: NmeaReceiver | None = None,
+) -> LiveResult:
     """Feed a live source through the session until it ends, then deliver what can be delivered.
 
-    `config` is checked; its `city` holds for the run.
+    `config` is checked; its `city` holds for the run. `reader`: the receiver whose raw bytes are recorded too.
     """
     vehicle, receiver = str(config.vehicle), config.receiver or Receiver("")
-    name = "live" if options.record is None else options.record.name
+    target = None if options.record is None else target_of(options.record, options.limits)
+    name = "live" if target is None else target.name
     cameras = {row.camera.name: row.camera for row in config.cameras}
     antenna_m = (receiver.x_m, receiver.y_m, receiver.z_m)
     atlas = kit.atlas(config.city)
@@ -134,22 +151,23 @@ def drive(source: LiveSource, config: Config, kit: Equipment, options: LiveOptio
         status = Status(SystemClock(), session, lambda: delivery.unsent, options.say or _silent)
         session.sinks = (status.take,)
         recorder = writer = None
-        if options.record is not None:
-            recorder = Recorder(
-                options.record, name, vehicle, cameras, "recorded by qiji run", city=config.city, antenna_m=antenna_m
-            )
-            stack.enter_context(recorder)
-            session.taps = (recorder.tap,)
+        if target is not None:
+            head = Head(name, vehicle, cameras, "recorded by qiji run", antenna_m, files=attached(config.city))
+            recorder = stack.enter_context(McapRecorder(target, head))
+            session.taps, session.sinks = (recorder.tap,), (*session.sinks, recorder.take)
+            if reader is not None:
+                reader.tap = recorder.raw
         if options.out is not None:
             writer = stack.enter_context(RunWriter(options.out))
             writer.start_drive(name, vehicle)
-            session.sinks = (status.take, writer.take)
+            session.sinks = (*session.sinks, writer.take)
         stopper.attach(source.stop)
         session.run(source, status.tick if options.say else None)
         unsent = delivery.finish(options.drain_s)
-        counts = dict(sorted((session.counts + source.counts).items()))
         if recorder is not None:
             recorder.close()
+            session.counts.update(recorder.counts)
+        counts = dict(sorted((session.counts + source.counts).items()))
         if writer is not None:
             facts = live_facts(vehicle, kit, atlas, config.city)
             writer.close(timings=stages.table(), data=counts, tracks=pipeline.tracks_begun, report=facts)

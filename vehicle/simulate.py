@@ -204,7 +204,7 @@ def simulate(simulation: Simulation, config: Config, options: LiveOptions, stopp
         source.add_device(receiver.stop, receiver.check)
         player = Player(_plan(played, shift_ns, pty, source), clock, start_ns)
         source.add_device(player.stop, player.check)
-        result = drive(source, config, simulation.kit, options, stopper)
+        result = drive(source, config, simulation.kit, options, stopper, receiver)
         return (
             replace(result, counts={**result.counts, "receiver: bytes nobody read": pty.lost}) if pty.lost else result
         )
