@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from perception.errors import DriveError
-from perception.types import Detections
+from perception.types import Detections, Zones
 from replays.atomic import part_file
 from replays.members import Stamps
 
-_LINE_KEYS = {"camera", "index", "boxes", "sharpness", "exposure", "model"}
+_LINE_KEYS = {"camera", "index", "boxes", "sharpness", "exposure", "model", "zones"}
 _BOX_KEYS = {"class", "confidence", "xyxy", "appearance", "plate", "sharpness"}
 
 
@@ -25,6 +25,7 @@ class Recorded:
     """What one line holds. `sharpness` and `exposure` are the frame's; `plates` keyed hashes, one per box or None.
 
     `model` is the sha256 of the network that found the boxes, down to its privacy threshold; None: nobody knows.
+    `zones` are the rectangles that are filled in the frame's recorded picture, x1, y1, x2, y2 in px.
     """
 
     detections: Detections
@@ -32,6 +33,7 @@ class Recorded:
     exposure: float | None = None
     plates: tuple[str | None, ...] = ()
     model: str | None = None
+    zones: Zones = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,13 +136,19 @@ def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
+def _is_zone(zone: object) -> bool:
+    return isinstance(zone, list) and len(zone) == 4 and all(type(v) is int for v in zone)
+
+
 def _parse(file: Path, number: int, line: bytes) -> dict[str, Any]:
     try:
         record = json.loads(line)
     except ValueError as error:
         raise _error(file, number, f"is not JSON: {error}") from error
     if not isinstance(record, dict) or not {"camera", "index", "boxes"} <= set(record) <= _LINE_KEYS:
-        raise _error(file, number, 'needs "camera", "index" and "boxes" (further keys: sharpness, exposure, model)')
+        raise _error(
+            file, number, 'needs "camera", "index" and "boxes" (further keys: sharpness, exposure, model, zones)'
+        )
     index = record["index"]
     if not isinstance(record["camera"], str) or not isinstance(index, int) or not isinstance(record["boxes"], list):
         raise _error(file, number, "camera must be a text, index a whole number, boxes a list")
@@ -149,6 +157,9 @@ def _parse(file: Path, number: int, line: bytes) -> dict[str, Any]:
             raise _error(file, number, f"{key} is {record[key]!r}, not a number")
     if record.get("model") is not None and not isinstance(record["model"], str):
         raise _error(file, number, f"model is {record['model']!r}, not the sha256 of a network")
+    zones = record.get("zones", [])
+    if not isinstance(zones, list) or not all(_is_zone(zone) for zone in zones):
+        raise _error(file, number, "zones is not a list of [x1, y1, x2, y2] in whole pixels")
     for nth, box in enumerate(record["boxes"]):
         problem = _box_problem(box)
         if problem:
@@ -204,8 +215,9 @@ def _recorded(source: DetectionFile, ids: Mapping[str, int], number: int, record
         appearance,
     )
     sharpness = record.get("sharpness", max((box["sharpness"] for box in boxes if "sharpness" in box), default=None))
+    zones = tuple((int(x1), int(y1), int(x2), int(y2)) for x1, y1, x2, y2 in record.get("zones", ()))
     plates = tuple(box.get("plate") for box in boxes)
-    return Recorded(detections, sharpness, record.get("exposure"), plates, record.get("model"))
+    return Recorded(detections, sharpness, record.get("exposure"), plates, record.get("model"), zones)
 
 
 def detection_line(

@@ -17,7 +17,17 @@ from numpy.typing import NDArray
 from gnss.types import Fix, Motion
 from perception.errors import DriveError
 from perception.events import order_key
-from perception.types import CalibrationUpdate, Detections, Frame, Image, KnownObjects, Redacted, Seen, Shed
+from perception.types import (
+    CalibrationUpdate,
+    Detections,
+    Frame,
+    Image,
+    KnownObjects,
+    PictureOnDemand,
+    Redacted,
+    Seen,
+    Shed,
+)
 from replays.detections import DetectionReader, Recorded
 from replays.drive import CameraMember, Drive
 from replays.events import read_events
@@ -157,7 +167,8 @@ def _item(member: CameraMember, stamp_ns: int, index: int, image: Image | None, 
         )
     if recorded is not None and member.pictures is not None and member.pictures.redacted:
         # The recorder wrote what the redactor gave: it goes on as it is, with the quality measured then.
-        picture = partial(Redacted, image, 0)
+        zones = recorded.zones
+        picture = PictureOnDemand(partial(Redacted, image, len(zones), zones), lambda: zones)
         found, height, width = recorded.detections, *image.shape[:2]
         return Seen(
             stamp_ns, camera.name, index, width, height, found, recorded.sharpness, recorded.exposure, picture

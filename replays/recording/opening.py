@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import chain
 from pathlib import Path
 
@@ -40,6 +41,11 @@ def lay_out(path: Path, files: list[Path]) -> Layout:
     """The members of the drive `path`; raises DriveError naming file, offset and remedy."""
     scratch = Scratch()
     own, foreign = OwnReader(path, scratch), ForeignReader(path, scratch)
+    with closing(own):
+        return _lay_out(path, files, own, foreign)
+
+
+def _lay_out(path: Path, files: list[Path], own: OwnReader, foreign: ForeignReader) -> Layout:
     heads: dict[Path, OwnHead] = {}
     notices: list[str] = []
     for file in files:

@@ -111,10 +111,8 @@ class McapRecorder:
     def __exit__(self, *exc: object) -> None:
         """Whatever ended the run, what was recorded is kept and readable; a file that was to be whole is not."""
         with self._lock:
-            if not self._closed and self._part is not None:
-                self._part.abandon()
-                if getattr(self._target, "whole", False):
-                    self._part.file.unlink(missing_ok=True)
+            if not self._closed:
+                self._let_go()
             self._closed = True
 
     def tap(self, event: Event) -> None:
@@ -170,18 +168,22 @@ class McapRecorder:
             return self._target.finish(self._file) if self._file is not None else None
 
     def _seen(self, seen: Seen) -> None:
+        picture = None
+        if seen.picture is not None and self._pictures:
+            if self._room:
+                picture = seen.picture()
+            else:
+                self.counts["recorder: pictures left out, the disk is full"] += 1
         line = detection_line(seen.camera, seen.index, seen.detections, seen.sharpness, seen.exposure)
-        topic = schemas.camera_topic(seen.camera, schemas.DETECTIONS)
-        text = f'{{"stamp_ns":{seen.stamp_ns},{line[1:]}'.encode()
-        self._add(topic, seen.stamp_ns, text, "qiji.Detections", seen.index)
+        zones = "" if picture is None else f'"zones":{json.dumps(picture.zones, separators=(",", ":"))},'
+        text = f'{{"stamp_ns":{seen.stamp_ns},{zones}{line[1:]}'.encode()
+        self._add(
+            schemas.camera_topic(seen.camera, schemas.DETECTIONS), seen.stamp_ns, text, "qiji.Detections", seen.index
+        )
         self._add(schemas.camera_topic(seen.camera, schemas.ANNOTATIONS), seen.stamp_ns, seen.detections)
-        if seen.picture is None or not self._pictures:
-            return
-        if not self._room:
-            self.counts["recorder: pictures left out, the disk is full"] += 1
-            return
-        jpeg = encode(seen.picture())
-        self._add(schemas.camera_topic(seen.camera, schemas.IMAGE), seen.stamp_ns, jpeg, None, seen.index)
+        if picture is not None:
+            topic = schemas.camera_topic(seen.camera, schemas.IMAGE)
+            self._add(topic, seen.stamp_ns, encode(picture), None, seen.index)
 
     def _add(self, topic: str, stamp_ns: int, content: Any, schema: str | None = None, sequence: int = 0) -> None:
         """Queue while the UTC is unknown, for at most a chunk's time; write after that."""
@@ -260,11 +262,17 @@ class McapRecorder:
         shown = [file for (file, _), end in zip(self._parts, ends, strict=True) if end >= first_ns]
         self._target.keep(shown)
 
+    def _let_go(self) -> None:
+        """Leave the open part as it is; one that was to be whole goes."""
+        part, self._part = self._part, None
+        if part is not None:
+            part.abandon()
+            if self._target.whole:
+                part.file.unlink(missing_ok=True)
+
     def _fail(self, error: OSError) -> None:
         """The disk failed: give this part up and try a new one at the next message, or raise when strict."""
-        if self._part is not None:
-            self._part.abandon()
-            self._part = None
+        self._let_go()
         if self._strict:
             self._closed = True
             raise error

@@ -70,6 +70,7 @@ JSON_SCHEMAS: dict[str, dict[str, Any]] = {
         boxes={"type": "array", "items": _BOX},
         sharpness=_NUMBER,
         exposure=_NUMBER,
+        zones={"type": "array", "items": {"type": "array", "items": _WHOLE, "minItems": 4, "maxItems": 4}},
     ),
     "qiji.Event": _object("qiji.Event", ("event", "stamp_ns"), event={"type": "string"}, stamp_ns=_WHOLE),
     "qiji.CaseChange": _object("qiji.CaseChange", ("case_id",), case_id={"type": "string"}),

@@ -40,6 +40,11 @@ class Target(Protocol):
         """Name of the drive that is recorded."""
         ...
 
+    @property
+    def whole(self) -> bool:
+        """A recording that was not completed is to leave nothing behind."""
+        ...
+
     def next_file(self) -> Path:
         """A new place for the next part; raises DriveError when it cannot be made."""
         ...
@@ -115,6 +120,10 @@ class Shelf:
     free: Callable[[Path], int] = _free
     deleted: int = 0
     _folder: Path | None = None
+
+    @property
+    def whole(self) -> bool:
+        return False
 
     @property
     def name(self) -> str:

@@ -142,9 +142,11 @@ class OwnReader:
 
     def read(self, source: McapFile, first: Sequence[Message], rest: Any, head: OwnHead) -> None:
         """One part: its first messages, which were read to find out what it is, and the iterator over the rest."""
-        if self._head is not None and head.part != self._head.part + 1:
+        awaited = 1 if self._head is None else self._head.part + 1
+        missing = head.part - awaited
+        if missing > 0:
             self._layout.notices.append(
-                f"part {self._head.part + 1} to {head.part - 1} are missing before {source.file.name}"
+                f"{missing} {'part is' if missing == 1 else 'parts are'} missing before {source.file.name}"
             )
         self._head = head
         for batch in (first, rest):
@@ -152,6 +154,10 @@ class OwnReader:
                 self._message(source.file, message)
         for attachment in source.attachments:
             self._attach(attachment)
+
+    def close(self) -> None:
+        """Let go of the members, finished or not."""
+        self._tables.close()
 
     def finish(self) -> Layout:
         """Complete the members."""
