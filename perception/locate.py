@@ -234,10 +234,10 @@ def _judged(static: Fit, moving: Fit, batch: Batch, params: LocateParams) -> tup
     ratio = still.log_evidence - moving.log_evidence
     unsure = np.flatnonzero(poor | (ratio < params.static_log_ratio))
     if len(unsure):
-        hidden = _half_hidden(batch, cars[unsure], params)
+        hidden, strange = _half_hidden(batch, cars[unsure], params)
         better = poor[unsure] | (hidden.log_evidence > still.log_evidence[unsure])
         still = _replaced(still, unsure, _either(better, hidden, still.of(unsure)))
-        poor[unsure] &= ~better
+        poor[unsure] = np.where(better, strange > params.most_doubt, poor[unsure])
         ratio = still.log_evidence - moving.log_evidence
     spread = moving.covariance[:, solid.ALONG : solid.ACROSS + 1, solid.ALONG : solid.ACROSS + 1]
     sigma = np.sqrt(np.maximum(np.linalg.eigvalsh(spread)[:, 1], 0.0))
@@ -259,11 +259,12 @@ def _judged(static: Fit, moving: Fit, batch: Batch, params: LocateParams) -> tup
     return verdicts, speeds, final
 
 
-def _half_hidden(batch: Batch, rows: Rows, params: LocateParams) -> Fit:
+def _half_hidden(batch: Batch, rows: Rows, params: LocateParams) -> tuple[Fit, Array]:
     """The tracks `rows` as standing things of which one side is hidden by something that was never detected.
 
     The far side of a car in a row of parked ones ends where the next begins, whether that one is found or not; taken
-    for its own end, it seems to move with us. The evidence has the prior of such a thing in it.
+    for its own end, it seems to move with us. The evidence has the prior of such a thing in it. Also the share (R,) of
+    edges that even then are of something else. Either side may be hidden: the ellipse holds both places.
     """
     both = np.concatenate([rows, rows])
     mean, information, model = batch.mean[both], batch.information[both], _Model(batch.view.of(both))
@@ -272,8 +273,12 @@ def _half_hidden(batch: Batch, rows: Rows, params: LocateParams) -> Fit:
     trust = noise.trust(first.residuals, params.box.huber)
     found = fit(model, noise.weight(trust), first.parameters, mean, information, _LATER_ROUND)
     left, right = found.of(np.arange(len(rows))), found.of(len(rows) + np.arange(len(rows)))
-    best = _either(right.log_evidence > left.log_evidence, right, left)
-    return Fit(best.parameters, best.covariance, best.log_evidence + params.hidden_log_prior, best.residuals)
+    ratio = np.clip(left.log_evidence - right.log_evidence, -50.0, 50.0)
+    best = _mixed(1.0 / (1.0 + np.exp(-ratio)), left, right)
+    left_out = (noise.trust(found.residuals, params.box.huber) < _LEFT_OUT).sum(axis=(1, 2)).reshape(2, -1)
+    share = np.where(ratio > 0.0, *left_out) / np.maximum(np.isfinite(batch.view.sigma[rows]).sum(axis=(1, 2)), 1)
+    hidden = Fit(best.parameters, best.covariance, best.log_evidence + params.hidden_log_prior, best.residuals)
+    return hidden, share
 
 
 def _shared(
