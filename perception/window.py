@@ -35,6 +35,7 @@ class WindowParams:
     same_part: float = 0.6
     nested_m: float = 3.0
     other_look: float = 0.6
+    fault_share: float = 0.5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -144,6 +145,19 @@ def same_thing(a: Closed, b: Closed, catalogue: Catalogue, params: WindowParams)
     return True
 
 
+def _is_the_fault(healthy: Closed, new: Closed, catalogue: Catalogue, params: WindowParams) -> bool:
+    """Is `new` the fault of a thing that was boxed as sound at the same time?
+
+    An overflowing bin is a bin: a detector that knows both boxes it as both. A sound one is boxed as overflowing now
+    and then, not in every other frame.
+    """
+    x, y = catalogue.classes[healthy.track.class_name], catalogue.classes[new.track.class_name]
+    if catalogue.identity_of(x.name) != catalogue.identity_of(y.name) or x.kind is not None or y.kind is None:
+        return False
+    often = len(new.track.observations) >= params.fault_share * len(healthy.track.observations)
+    return often and not new.landmark.coarse and _overlap(healthy.track, new.track) is not None
+
+
 def _joined(track: Track, new: Closed) -> Track | None:
     """A track with another's observations added; None when those say nothing new of the place."""
     if new.track.observations[0].camera != track.observations[0].camera or new.track.class_name != track.class_name:
@@ -227,6 +241,9 @@ class Window:
                 kept.append(new)
                 continue
             old = kept[twin]
+            if _is_the_fault(old, new, surveyor.catalogue, params):
+                old, new = new, old
+                joined.pop(twin, None)
             pictures = old.landmark.pictures or new.landmark.pictures
             together = _joined(joined.get(twin, old.track), new)
             if together is not None:

@@ -102,6 +102,17 @@ def test_a_box_of_a_part_is_no_second_thing_of_its_kind() -> None:
     assert not same_thing(_closed(whole), replace(other, track=narrow), CATALOGUE, PARAMS)
 
 
+def test_a_fault_boxed_as_often_as_the_sound_thing_is_what_stays() -> None:
+    bin_ = Thing("x", "garbage_bin", 4.0, 35.0)
+    sound = _track(bin_, 1)
+    for last, stays in ((30, "garbage_bin_overflow"), (12, "garbage_bin")):
+        window = _window(sound, _track(bin_, 2, 0, last, class_name="garbage_bin_overflow"))
+        ends = window.stitch(SURVEYOR, BIAS, PARAMS)
+        assert [c.landmark.class_name for c in window.closed] == [stays]
+        assert len(ends) == 1
+        assert ends[0].class_name != stays
+
+
 def test_different_things_at_one_place_stay_apart_when_never_seen_as_one_box() -> None:
     pole = replace(HEAP, name="stall", class_name="street_stall")
     assert not same_thing(_closed(_track(HEAP, 1, 0, 15)), _closed(_track(pole, 2, 20, 40)), CATALOGUE, PARAMS)
