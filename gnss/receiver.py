@@ -1,4 +1,4 @@
-"""The receiver's serial port, read by a thread of its own: bytes are stamped the moment they arrive."""
+"""The receiver's line, read by a thread of its own: bytes are stamped the moment they arrive."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-import serial
-
+from gnss.baud import BaudFinder
 from gnss.clock import Clock
 from gnss.errors import ReceiverError
+from gnss.ports import FIRST_BAUD, Port, open_port, parse_address
 
 FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 10.0
-_READ_TIMEOUT_S = 0.2
-_LARGEST_READ = 4096
+SILENCE_S = 10.0
+"""A connection over a network that says nothing for so long may be dead without knowing: it is opened anew."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReceiverStats:
-    """Counters since the start; `last_error` is what the port said last."""
+    """Counters since the start; `last_error` is what the line said last, `baud` the rate listened at."""
 
     connected: bool = False
     opened: int = 0
@@ -28,57 +28,68 @@ class ReceiverStats:
     bytes_read: int = 0
     last_byte_ns: int | None = None
     last_error: str = ""
+    baud: int = FIRST_BAUD
+    baud_changes: int = 0
 
 
-class SerialReceiver:
-    """Reads `device` in a thread and hands (stamp_ns, bytes) to `sink`; a lost port is opened again with back-off.
+class ReceiverThread:
+    """Reads a receiver in a thread and hands (stamp_ns, bytes) to `sink`; a lost line is opened again with back-off.
 
-    `sink` is called in the reader's thread and must be quick (a queue's put). An exception in it is a bug: it ends
-    the thread, and `alive` turns false for the supervisor to see.
+    `address` is a device, `tcp://host:port` or `gpsd://host[:port][/device]`; `baud` None: the rate is found, and
+    found again when the receiver changes it. `sink` is called in the reader's thread and must be quick (a queue's
+    put). An exception in it is a bug: it ends the thread, and `alive` turns false for the supervisor to see.
     """
 
     def __init__(
         self,
-        device: str,
+        address: str,
         sink: Callable[[int, bytes], None],
         clock: Clock,
-        baudrate: int = 115_200,
-        open_port: Callable[[], serial.Serial] | None = None,
+        baud: int | None = None,
+        open_line: Callable[[int], Port] | None = None,
         first_wait_s: float = FIRST_WAIT_S,
     ) -> None:
-        self.device = device
+        """Raises ReceiverError when the address cannot be read."""
+        self.address = address
+        self._parsed = parse_address(address)
         self._sink = sink
         self._clock = clock
-        self._baudrate = baudrate
-        self._open_port = open_port or self._open_serial
+        self._baud = baud or FIRST_BAUD
+        self._finder = BaudFinder() if baud is None and not self._parsed.remote else None
+        self._open_line = open_line or (lambda rate: open_port(self._parsed, rate))
         self._first_wait_s = first_wait_s
         self._stop = threading.Event()
         self._lock = threading.Lock()
-        self._stats = ReceiverStats()
+        self._stats = ReceiverStats(baud=self._baud)
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Open the port and start reading; raises ReceiverError when the port cannot be opened at start."""
+        """Start reading; raises ReceiverError when a device of this computer cannot be opened.
+
+        A receiver in the network may come later: it is waited for like one that was lost.
+        """
         if self._thread is not None:
             raise RuntimeError("the receiver was started before")
-        try:
-            port = self._open_port()
-        except (OSError, ValueError) as error:  # SerialException is an OSError
-            raise ReceiverError(
-                f"the receiver's port cannot be opened ({error})",
-                file=self.device,
-                remedy="check the device name, the cable, and that the user may read it (group dialout)",
-            ) from error
-        self._thread = threading.Thread(target=self._run, args=(port,), name=f"receiver {self.device}", daemon=True)
+        port: Port | None = None
+        if not self._parsed.remote:
+            try:
+                port = self._open_line(self._baud)
+            except (OSError, ValueError) as error:  # SerialException is an OSError
+                raise ReceiverError(
+                    f"the receiver's port cannot be opened ({error})",
+                    file=self.address,
+                    remedy="check the device name, the cable, and that the user may read it (group dialout)",
+                ) from error
+        self._thread = threading.Thread(target=self._run, args=(port,), name=f"receiver {self.address}", daemon=True)
         self._thread.start()
 
-    def stop(self, timeout_s: float = 5.0) -> None:
-        """End the thread and close the port; raises RuntimeError when the thread does not end in time."""
+    def stop(self, timeout_s: float = 10.0) -> None:
+        """End the thread and close the line; raises RuntimeError when the thread does not end in time."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join(timeout_s)
             if self._thread.is_alive():
-                raise RuntimeError(f"the reader of {self.device} did not end within {timeout_s} s")
+                raise RuntimeError(f"the reader of {self.address} did not end within {timeout_s} s")
 
     @property
     def alive(self) -> bool:
@@ -91,19 +102,16 @@ class SerialReceiver:
         with self._lock:
             return self._stats
 
-    def _open_serial(self) -> serial.Serial:
-        return serial.Serial(self.device, self._baudrate, timeout=_READ_TIMEOUT_S, exclusive=True)
-
     def _count(self, **changes: Any) -> None:
         with self._lock:
             self._stats = replace(self._stats, **changes)
 
-    def _run(self, port: serial.Serial | None) -> None:
+    def _run(self, port: Port | None) -> None:
         wait_s, heard = self._first_wait_s, 0
         while not self._stop.is_set():
             try:
                 if port is None:
-                    port = self._open_port()
+                    port = self._open_line(self._baud)
                 self._count(connected=True, opened=self.stats.opened + 1)
                 self._read(port)
             except (OSError, ValueError) as error:
@@ -118,26 +126,35 @@ class SerialReceiver:
         self._close(port)
         self._count(connected=False)
 
-    def _read(self, port: serial.Serial) -> None:
+    def _read(self, port: Port) -> None:
+        heard_ns = self._clock.monotonic_ns()
+        if self._finder is not None:
+            self._finder.gap()
         while not self._stop.is_set():
-            data = port.read(1)
-            if not data:
-                continue
+            data = port.read()
             stamp_ns = self._clock.monotonic_ns()
-            waiting = min(port.in_waiting, _LARGEST_READ)
-            if waiting:
-                data += port.read(waiting)
-            self._count(bytes_read=self.stats.bytes_read + len(data), last_byte_ns=stamp_ns)
-            self._deliver(stamp_ns, data)
+            if data:
+                heard_ns = stamp_ns
+                self._count(bytes_read=self.stats.bytes_read + len(data), last_byte_ns=stamp_ns)
+                self._deliver(stamp_ns, data)
+                self._listen(port, data, stamp_ns)
+            elif self._parsed.remote and stamp_ns - heard_ns > SILENCE_S * 1e9:
+                raise TimeoutError(f"nothing came for {SILENCE_S:g} s")
 
     def _deliver(self, stamp_ns: int, data: bytes) -> None:
         try:
             self._sink(stamp_ns, data)
         except (OSError, ValueError) as error:
-            # Not the port's fault: it must not be taken for an unplugged cable and retried.
-            raise RuntimeError(f"the sink of {self.device} failed") from error
+            # Not the line's fault: it must not be taken for an unplugged cable and retried.
+            raise RuntimeError(f"the sink of {self.address} failed") from error
 
-    def _close(self, port: serial.Serial | None) -> None:
+    def _listen(self, port: Port, data: bytes, stamp_ns: int) -> None:
+        if self._finder is not None and self._finder.feed(data, stamp_ns):
+            self._baud = self._finder.baud
+            port.set_baud(self._baud)
+            self._count(baud=self._baud, baud_changes=self.stats.baud_changes + 1)
+
+    def _close(self, port: Port | None) -> None:
         if port is None:
             return
         try:

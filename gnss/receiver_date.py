@@ -7,6 +7,8 @@ import datetime
 from gnss.refusal import Refusal
 
 DAY_NS = 86_400 * 10**9
+SOFTWARE_DATE = datetime.date(2026, 1, 1)
+"""This software did not exist before: a live receiver that says an earlier date has lost 1024 weeks."""
 _ROLLOVER = datetime.timedelta(weeks=1024)
 _EPOCH = datetime.date(1970, 1, 1)
 

@@ -1,11 +1,14 @@
-"""The fixes of a drive: from raw NMEA with arrival stamps, from raw NMEA by its own UTC, or from fixes.csv."""
+"""The fixes of a drive: from raw receiver bytes with arrival stamps, from those by their own UTC, or from fixes.csv."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from gnss.nmea import NmeaReader, stamped_by_utc
+from gnss.fixes import FixStream
+from gnss.nmea import stamped_by_utc
+from gnss.refusal import Refusal
+from gnss.stream import StreamReader
 from gnss.types import Fix
 from perception.errors import DriveError
 from replays.members import read_fixes_csv, read_gnss_csv
@@ -43,34 +46,35 @@ def read_gnss(folder: Path, start_utc_ns: int | None, latency_s: float) -> GnssM
 
 def _from_nmea(file: Path, arrivals: Path, start_utc_ns: int | None, latency_s: float) -> GnssMember:
     data = file.read_bytes()
-    reader = NmeaReader()
     if arrivals.exists():
+        stream = FixStream(latency_s)
         rows = read_gnss_csv(arrivals, len(data))
         ends = [offset for _, offset in rows[1:]] + [len(data)]
         found = [
             fix
             for (stamp_ns, offset), end in zip(rows, ends, strict=True)
-            for fix in reader.feed(data[offset:end], stamp_ns)
+            for fix in stream.feed(data[offset:end], stamp_ns)
         ]
-        found += reader.flush()
-        return _in_order(file, [replace(fix, stamp_ns=fix.stamp_ns - round(latency_s * 1e9)) for fix in found], reader)
+        found += stream.flush()
+        return _in_order(file, found, stream.counters)
     if start_utc_ns is None:
         remedy = "add start_utc (UTC of stamp_ns 0), or gnss.csv with the arrival stamps"
         raise DriveError(
             "key 'start_utc' is missing and there is no gnss.csv", file=file.parent / "drive.toml", remedy=remedy
         )
+    reader = StreamReader()
     found = reader.feed(data, 0) + reader.flush()
     stamped = [moved for fix in found if (moved := stamped_by_utc(fix, start_utc_ns)) is not None]
-    return _in_order(file, stamped, reader, len(found))
+    return _in_order(file, stamped, reader.counters, len(found))
 
 
-def _in_order(file: Path, fixes: list[Fix], reader: NmeaReader, found: int | None = None) -> GnssMember:
+def _in_order(file: Path, fixes: list[Fix], counters: dict[Refusal, int], found: int | None = None) -> GnssMember:
     """Drop and count what goes back in time: a log with a jumping clock is bad data, not a setup mistake."""
     kept: list[Fix] = []
     for fix in fixes:
         if not kept or fix.stamp_ns >= kept[-1].stamp_ns:
             kept.append(fix)
-    dropped = {reason.value: count for reason, count in reader.counters.items() if count}
+    dropped = {reason.value: count for reason, count in counters.items() if count}
     for reason, count in (("time goes back", len(fixes) - len(kept)), ("no UTC", (found or len(fixes)) - len(fixes))):
         if count:
             dropped[reason] = count

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import models
+from gnss.errors import ReceiverError
+from gnss.ports import parse_address
 from perception.camera import CameraModel
 from perception.errors import SetupError
 from perception.pipeline import PipelineParams
@@ -38,13 +40,14 @@ class CameraSource:
 
 @dataclass(frozen=True, slots=True)
 class Receiver:
-    """Serial port of the GNSS receiver; `x_m`, `y_m`, `z_m` its antenna in the vehicle frame.
+    """Where the GNSS receiver is (gnss.ports: device, tcp:// or gpsd://); `x_m`, `y_m`, `z_m` its antenna in the
+    vehicle frame.
 
-    `latency_s` > 0: a fix is older than the arrival of its first byte.
+    `baud` None: found by listening. `latency_s` > 0: a fix is older than the earliest arrival of its first byte.
     """
 
     port: str
-    baud: int = 115_200
+    baud: int | None = None
     x_m: float = 0.0
     y_m: float = 0.0
     z_m: float = 0.0
@@ -95,8 +98,16 @@ def _receiver(row: Mapping[str, Any], file: Path) -> Receiver:
     if "port" not in row:
         line = line_of(file, "[receiver]")
         raise SetupError("[receiver] lacks port", file=file, line=line, remedy='write port = "/dev/ttyUSB0"')
+    try:
+        parse_address(str(row["port"]))
+    except ReceiverError as error:
+        raise SetupError(error.problem, file=file, line=line_of(file, "port"), remedy=error.remedy) from error
+    baud = row.get("baud", "auto")
+    if baud != "auto" and (isinstance(baud, bool) or not isinstance(baud, int) or baud <= 0):
+        line = line_of(file, "baud")
+        raise SetupError(f"baud is {baud!r}", file=file, line=line, remedy='give bits per second, or "auto"')
     numbers = {key: _number(row, file, key) for key in ("x_m", "y_m", "z_m", "latency_s") if key in row}
-    return Receiver(str(row["port"]), int(row.get("baud", 115_200)), **numbers)
+    return Receiver(str(row["port"]), None if baud == "auto" else baud, **numbers)
 
 
 def _number(row: Mapping[str, Any], file: Path, key: str) -> float:

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gnss.clock import Clock, SystemClock
-from gnss.nmea import NmeaReader
-from gnss.receiver import SerialReceiver
+from gnss.receiver_date import SOFTWARE_DATE
 from perception.errors import SetupError
 from perception.events import EventOrder
 from replays.recording.recorder import Head, McapRecorder, attached
@@ -22,6 +21,7 @@ from vehicle.delivery import Delivery
 from vehicle.facts import live_facts
 from vehicle.folders import STORE_FILE
 from vehicle.live import LiveSource
+from vehicle.receiver import LiveReceiver
 from vehicle.session import Session
 from vehicle.setup import Equipment, equip
 from vehicle.signals import Stopper
@@ -60,42 +60,6 @@ class LiveResult:
     unsent: int
 
 
-class NmeaReceiver:
-    """The receiver's port and the reader of its bytes as one device: bytes are stamped on arrival and become fixes."""
-
-    def __init__(self, receiver: Receiver, source: LiveSource, clock: Clock, start_ns: int) -> None:
-        """Opens the port at once; raises ReceiverError when that fails."""
-        self.tap: Callable[[int, bytes], None] | None = None
-        self._reader = NmeaReader()
-        self._source = source
-        self._start_ns = start_ns
-        # The stamp of a fix is its time of validity from here on: in the pipeline and in the recording.
-        self._before_ns = start_ns + round(receiver.latency_s * 1e9)
-        self._port = SerialReceiver(receiver.port, self._take, clock, receiver.baud)
-        self._port.start()
-
-    def stop(self) -> None:
-        """Stop reading and wait; what is left in the reader becomes the last fix."""
-        self._port.stop()
-        for fix in self._reader.flush():
-            self._source.take(fix)
-        refused = {f"receiver: {reason.value}": n for reason, n in self._reader.counters.items() if n}
-        self._source.counts.update(refused)
-        if self._port.stats.failures:
-            self._source.counts["receiver: port lost"] += self._port.stats.failures
-
-    def check(self) -> None:
-        """RuntimeError when the reading thread died, which only a bug can cause: a lost port is opened again."""
-        if not self._port.alive:
-            raise RuntimeError("the receiver's thread ended by an error")
-
-    def _take(self, stamp_ns: int, data: bytes) -> None:
-        if self.tap is not None:
-            self.tap(stamp_ns - self._start_ns, data)
-        for fix in self._reader.feed(data, stamp_ns - self._before_ns):
-            self._source.take(fix)
-
-
 def checked(config: Config) -> Receiver:
     """The receiver of a car that can drive; raises SetupError naming the missing key."""
     if config.vehicle is None:
@@ -118,7 +82,7 @@ def run_live(config: Config, options: LiveOptions, stopper: Stopper, clock: Cloc
         stack.callback(source.close)
         for row in config.cameras:
             source.add_camera(CameraThread(row, clock, start_ns, source.take_frame))
-        reader = NmeaReceiver(receiver, source, clock, start_ns)
+        reader = LiveReceiver(receiver, source, clock, start_ns, SOFTWARE_DATE)
         source.add_device(reader.stop, reader.check)
         return drive(source, config, kit, options, stopper, reader)
 
@@ -129,7 +93,7 @@ def drive(
     kit: Equipment,
     options: LiveOptions,
     stopper: Stopper,
-    reader: NmeaReceiver | None = None,
+    reader: LiveReceiver | None = None,
 ) -> LiveResult:
     """Feed a live source through the session until it ends, then deliver what can be delivered.
 

@@ -22,7 +22,8 @@ from replays.pictures import Pictures
 from vehicle.cameras import CameraThread
 from vehicle.config import CameraSource, Config, Receiver
 from vehicle.live import LiveSource
-from vehicle.run import LINGER_S, LiveOptions, LiveResult, NmeaReceiver, drive
+from vehicle.receiver import LiveReceiver
+from vehicle.run import LINGER_S, LiveOptions, LiveResult, drive
 from vehicle.setup import Equipment, equip
 from vehicle.signals import Stopper
 
@@ -200,7 +201,7 @@ def simulate(simulation: Simulation, config: Config, options: LiveOptions, stopp
             if member.pictures is not None:
                 frames = _frames(member, member.pictures, shift_ns)
                 source.add_camera(CameraThread(row, clock, start_ns, source.take_frame, frames))
-        receiver = NmeaReceiver(config.receiver or Receiver(pty.name), source, clock, start_ns)
+        receiver = LiveReceiver(config.receiver or Receiver(pty.name), source, clock, start_ns)
         source.add_device(receiver.stop, receiver.check)
         player = Player(_plan(played, shift_ns, pty, source), clock, start_ns)
         source.add_device(player.stop, player.check)

@@ -10,7 +10,7 @@ import serial
 
 from gnss.clock import ManualClock
 from gnss.errors import ReceiverError
-from gnss.receiver import SerialReceiver
+from gnss.receiver import ReceiverThread
 
 Item = tuple[int, bytes]
 
@@ -37,7 +37,7 @@ def collect(items: queue.Queue[Item], size: int) -> tuple[bytes, list[int]]:
 def test_reads_a_pty_with_stamps_and_ends_cleanly(pty: tuple[int, str]) -> None:
     master, name = pty
     items: queue.Queue[Item] = queue.Queue()
-    receiver = SerialReceiver(name, lambda s, d: items.put((s, d)), ManualClock(monotonic_ns=77))
+    receiver = ReceiverThread(name, lambda s, d: items.put((s, d)), ManualClock(monotonic_ns=77))
     receiver.start()
     os.write(master, b"$GPGGA,1\r\n" * 50)
     data, stamps = collect(items, 500)
@@ -52,27 +52,26 @@ def test_reads_a_pty_with_stamps_and_ends_cleanly(pty: tuple[int, str]) -> None:
 
 
 def test_absent_port_is_a_setup_error_with_remedy() -> None:
-    receiver = SerialReceiver("/dev/no-such-receiver", lambda s, d: None, ManualClock())
+    receiver = ReceiverThread("/dev/no-such-receiver", lambda s, d: None, ManualClock())
     with pytest.raises(ReceiverError, match=r"/dev/no-such-receiver.*Remedy"):
         receiver.start()
     receiver.stop()
 
 
 class Scripted:
-    """A port that yields its bytes, then fails as an unplugged one does, or stays silent."""
+    """A line that yields its bytes, then fails as an unplugged one does, or stays silent."""
 
     def __init__(self, data: bytes, unplug: bool) -> None:
         self.data, self.unplug, self.closed = data, unplug, False
 
-    @property
-    def in_waiting(self) -> int:
-        return len(self.data)
-
-    def read(self, size: int = 1) -> bytes:
-        piece, self.data = self.data[:size], self.data[size:]
+    def read(self) -> bytes:
+        piece, self.data = self.data, b""
         if not piece and self.unplug:
             raise serial.SerialException("device reports readiness to read but returned no data")
         return piece
+
+    def set_baud(self, baud: int) -> None:
+        pass
 
     def close(self) -> None:
         self.closed = True
@@ -80,23 +79,23 @@ class Scripted:
             raise OSError("already gone")
 
 
-def scripted(*steps: Scripted | Exception) -> Callable[[], Scripted]:
+def scripted(*steps: Scripted | Exception) -> Callable[[int], Scripted]:
     rest = list(steps)
 
-    def open_port() -> Scripted:
+    def open_line(baud: int) -> Scripted:
         step = rest.pop(0)
         if isinstance(step, Exception):
             raise step
         return step
 
-    return open_port
+    return open_line
 
 
 def test_unplugged_port_is_opened_again_and_counted() -> None:
     ports = [Scripted(b"abc", True), Scripted(b"def", False)]
     items: queue.Queue[Item] = queue.Queue()
     opening = scripted(ports[0], serial.SerialException("gone"), OSError("still gone"), ports[1])
-    receiver = SerialReceiver("tty", lambda s, d: items.put((s, d)), ManualClock(), 9600, opening, first_wait_s=0.001)
+    receiver = ReceiverThread("tty", lambda s, d: items.put((s, d)), ManualClock(), 9600, opening, first_wait_s=0.001)
     receiver.start()
     assert collect(items, 6)[0] == b"abcdef"
     assert (receiver.stats.opened, receiver.stats.failures) == (2, 3)
@@ -110,7 +109,7 @@ def test_a_failing_sink_is_a_bug_not_a_lost_port() -> None:
     def sink(stamp_ns: int, data: bytes) -> None:
         raise OSError("queue broken")
 
-    receiver = SerialReceiver("tty", sink, ManualClock(), 9600, scripted(Scripted(b"a", False)))
+    receiver = ReceiverThread("tty", sink, ManualClock(), 9600, scripted(Scripted(b"a", False)))
     receiver.start()
     receiver.stop()
     assert not receiver.alive
