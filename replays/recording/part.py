@@ -61,7 +61,7 @@ class Syncer:
 
 
 class Part:
-    """An MCAP file being written. `add` puts a message into the open chunk; a chunk ends after CHUNK_S or CHUNK_BYTES.
+    """An MCAP file being written. `add` fills the open chunk; `settle` ends it after CHUNK_S or CHUNK_BYTES.
 
     Killed at any moment the file keeps every chunk that ended; cut off power, every chunk but the last one or two.
     """
@@ -82,6 +82,7 @@ class Part:
         self._open_bytes = 0
         self._first_ns: int | None = None
         self._chunk_first_ns: int | None = None
+        self._newest_ns = 0
         self._writer.add_metadata("qiji.drive", dict(metadata))
         for name, data in attachments.items():
             self._writer.add_attachment(0, 0, name, _media_type(name), data)
@@ -95,9 +96,9 @@ class Part:
         return self._stream.tell() + self._open_bytes
 
     @property
-    def first_ns(self) -> int | None:
-        """Time of the first message."""
-        return self._first_ns
+    def span_s(self) -> float:
+        """Seconds from the first message to the newest."""
+        return 0.0 if self._first_ns is None else (self._newest_ns - self._first_ns) * 1e-9
 
     def add(self, topic: str, time_ns: int, message: Any, schema: str | None = None, sequence: int = 0) -> None:
         """Write one message: JSON bytes of the named JSON schema, or a protobuf message. Raises OSError."""
@@ -109,7 +110,13 @@ class Part:
         self._open_bytes += len(data)
         self._first_ns = time_ns if self._first_ns is None else self._first_ns
         self._chunk_first_ns = time_ns if self._chunk_first_ns is None else self._chunk_first_ns
-        if time_ns - self._chunk_first_ns >= self._chunk_ns or self._open_bytes >= CHUNK_BYTES:
+        self._newest_ns = time_ns
+
+    def settle(self) -> None:
+        """Between events: end the chunk when it is old or large enough, so that no event is in two. Raises OSError."""
+        if self._chunk_first_ns is None:
+            return
+        if self._newest_ns - self._chunk_first_ns >= self._chunk_ns or self._open_bytes >= CHUNK_BYTES:
             self.end_chunk()
 
     def end_chunk(self) -> None:

@@ -36,7 +36,7 @@ MARGIN_S = 30.0
 """A case that is filed preserves the parts since this long before it was last seen."""
 RETRY_S = 5.0
 """After the disk failed the recorder waits this long before it begins a new part."""
-_LOOK_EVERY = 100
+_LOOK_EVERY = 40
 _PRESERVED = (ChangeKind.OPENED, ChangeKind.RESOLVED, ChangeKind.REOPENED)
 _MAP_CASES = 200
 
@@ -100,7 +100,7 @@ class McapRecorder:
         self._parts: list[tuple[Path, int]] = []
         self._cases: dict[str, dict[str, Any]] = {}
         self._room = True
-        self._messages = 0
+        self._events = 0
         self._newest_ns = 0
         self._retry_ns: int | None = None
         self._closed = False
@@ -130,11 +130,13 @@ class McapRecorder:
                 self._seen(event)
             else:
                 self._add(schemas.EVENTS, event.stamp_ns, event_line(event).encode(), "qiji.Event")
+            self._end_event()
 
     def raw(self, stamp_ns: int, data: bytes) -> None:
         """Write bytes of the receiver as they arrived."""
         with self._lock:
             self._add(schemas.RAW, stamp_ns, schemas.bytes_json(stamp_ns, data), "qiji.ReceiverBytes")
+            self._end_event()
 
     def take(self, output: Output) -> None:
         """Write a case change; a case that was filed or resolved preserves the parts that show it."""
@@ -153,6 +155,7 @@ class McapRecorder:
             self._add(schemas.MAP, self._newest_ns, GeoJSON(geojson=text))
             if output.change in _PRESERVED:
                 self._preserve(output)
+            self._end_event()
 
     def close(self) -> Path | None:
         """Complete the recording; returns its file or folder, None when nothing ever came. Raises OSError if strict."""
@@ -216,17 +219,24 @@ class McapRecorder:
         try:
             part = self._part or self._begin(stamp_ns)
             part.add(topic, time_ns, _message(topic, content, time_ns), schema, sequence)
-            self._messages += 1
-            if self._messages % _LOOK_EVERY == 0:
-                self._look_around(part, time_ns)
         except OSError as error:
             self._fail(error)
 
-    def _look_around(self, part: Part, time_ns: int) -> None:
-        self._room = self._target.room(part.file)
-        if self._target.full(part.file, part.size, (time_ns - (part.first_ns or time_ns)) * 1e-9):
-            self._part = None
-            part.close()
+    def _end_event(self) -> None:
+        """Between events: end the chunk, and now and then the part, when it is time."""
+        part = self._part
+        if part is None:
+            return
+        self._events += 1
+        try:
+            part.settle()
+            if self._events % _LOOK_EVERY == 0:
+                self._room = self._target.room(part.file)
+                if self._target.full(part.file, part.size, part.span_s):
+                    self._part = None
+                    part.close()
+        except OSError as error:
+            self._fail(error)
 
     def _begin(self, stamp_ns: int) -> Part:
         """Open the next part: head, calibration and city again, so that each part is a drive of its own."""
