@@ -5,14 +5,18 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from replays.recording.records import BrokenError
+from replays.recording.records import BrokenError, unpacked_message
+
+_ZSTD = bytes.fromhex("28b52ffd")
 
 
 class Cdr:
     """Reads fields in their order; each is aligned to its size, counted after the 4 bytes of the encapsulation."""
 
     def __init__(self, data: bytes) -> None:
-        """Raises BrokenError when the encapsulation is not classic CDR."""
+        """A message that rosbag2 compressed by itself is unpacked. BrokenError when it is not classic CDR."""
+        if data.startswith(_ZSTD):
+            data = unpacked_message(data)
         if len(data) < 4 or data[0] != 0 or data[1] not in (0, 1):
             raise BrokenError(f"is not classic CDR (begins with {data[:4].hex()})")
         self._order = "<" if data[1] == 1 else ">"

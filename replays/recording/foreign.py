@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from gnss.types import FixQuality
 from perception.errors import DriveError
 from replays.members import FIX_COLUMNS, MOTION_COLUMNS, MOTION_FURTHER
 from replays.recording import cdr
-from replays.recording.pictures import PICTURE_SCHEMAS, McapPictures, Spot, decoded
+from replays.recording.pictures import PICTURE_SCHEMAS, McapPictures, Reader, Spot, decoded
 from replays.recording.records import BrokenError, Message
 from replays.recording.unpack import Layout, Scratch, Tables
 
@@ -115,17 +116,16 @@ class ForeignReader:
         used = [s for s in (*cameras.values(), fixes, nmea, motion) if s is not None]
         zero_ns = min(time_ns for stream in used for time_ns, _ in stream.rows)
         layout = Layout(self._scratch, {}, notices)
-        tables = Tables(self._scratch.folder)
-        if nmea is not None:
-            self._write_nmea(nmea, zero_ns, tables)
-        elif fixes is not None:
-            for time_ns, values in _rising(fixes, notices, "fixes", strict=False):
-                tables.row("fixes.csv", (time_ns - zero_ns, *values), FIX_COLUMNS)
-        if motion is not None:
-            for time_ns, values in _rising(motion, notices, "motion samples", strict=False):
-                tables.row("motion.csv", (time_ns - zero_ns, *values), (*MOTION_COLUMNS, *MOTION_FURTHER))
-        heads = [self._camera(name, topic, zero_ns, tables, layout) for name, topic in self._names(cameras).items()]
-        tables.close()
+        with closing(Tables(self._scratch.folder)) as tables:
+            if nmea is not None:
+                self._write_nmea(nmea, zero_ns, tables)
+            elif fixes is not None:
+                for time_ns, values in _rising(fixes, notices, "fixes", strict=False):
+                    tables.row("fixes.csv", (time_ns - zero_ns, *values), FIX_COLUMNS)
+            if motion is not None:
+                for time_ns, values in _rising(motion, notices, "motion samples", strict=False):
+                    tables.row("motion.csv", (time_ns - zero_ns, *values), (*MOTION_COLUMNS, *MOTION_FURTHER))
+            heads = [self._camera(name, topic, zero_ns, tables, layout) for name, topic in self._names(cameras).items()]
         self._head(heads, layout)
         return layout
 
@@ -171,8 +171,6 @@ class ForeignReader:
             tables.row(f"{name}.csv", (index, time_ns - zero_ns), ("index", "stamp_ns"))
         spots = tuple(values[0] for _, values in rows)
         try:
-            from replays.recording.pictures import Reader
-
             with Reader() as reader:
                 first = decoded(stream.schema, reader.data(spots[0]))
         except BrokenError as error:

@@ -280,6 +280,17 @@ def _decompressed(compression: str, packed: bytes, size: int) -> bytes:
     return packed
 
 
+def unpacked_message(data: bytes) -> bytes:
+    """A message that was compressed by itself; raises BrokenError."""
+    try:
+        size = zstandard.frame_content_size(data)
+        if not 0 <= size <= CHUNK_LIMIT:
+            raise BrokenError(f"it would unpack to {size} bytes")
+        return zstandard.ZstdDecompressor().decompress(data)
+    except (zstandard.ZstdError, MemoryError) as error:
+        raise BrokenError(f"it cannot be unpacked: {error}") from error
+
+
 def read_chunk(stream: BinaryIO, offset: int) -> bytes:
     """Content of the chunk, or of the message record, at `offset`, as `Place` counts in it; raises BrokenError."""
     stream.seek(offset)
