@@ -20,6 +20,8 @@ _TOP = {"version", "name", "vehicle", "start_utc", "note", "gnss", "camera"}
 _GNSS = {"x_m", "y_m", "z_m", "latency_s", "datum"}
 _MOUNT = ("x_m", "y_m", "z_m", "yaw_deg", "pitch_deg", "roll_deg")
 _LENS = ("fx", "fy", "cx", "cy")
+DIST_LENGTHS = {"pinhole": (0, 4, 5, 8, 12, 14), "fisheye": (0, 4)}
+"""How many distortion coefficients OpenCV takes, by camera model."""
 CAMERA_KEYS = {"name", "file", "stamps", "width", "height", "dist", "model", *_LENS, *_MOUNT}
 
 
@@ -160,19 +162,24 @@ def read_model(file: Path, row: Mapping[str, Any], name: str, nth: int) -> Camer
     lens = {key: _number(file, row, key, getattr(guess, key)) for key in _LENS}
     mount = {key: _number(file, row, key, getattr(guess, key)) for key in _MOUNT}
     dist, kind = row.get("dist", []), text_of(file, row, "model", "pinhole")
-    if not isinstance(dist, list) or not all(isinstance(v, (int, float)) for v in dist):
-        raise DriveError(
-            f"camera {name!r}: dist is {dist!r}",
-            file=file,
-            line=line_of(file, "dist", nth),
-            remedy="write dist = [k1, k2, p1, p2, k3]",
-        )
     if kind not in ("pinhole", "fisheye"):
         raise DriveError(
             f"camera {name!r}: model {kind!r}",
             file=file,
             line=line_of(file, "model", nth),
             remedy='write "pinhole" or "fisheye"',
+        )
+    numbers = isinstance(dist, list) and all(type(v) in (int, float) and math.isfinite(v) for v in dist)
+    lengths = DIST_LENGTHS[kind]
+    if not numbers or len(dist) not in lengths:
+        # OpenCV takes these lengths only, and would fail at the first box.
+        what = "k1, k2, k3, k4" if kind == "fisheye" else "k1, k2, p1, p2, k3"
+        counts = " or ".join(", ".join(map(str, lengths)).rsplit(", ", 1))
+        raise DriveError(
+            f"camera {name!r}: dist is {dist!r}",
+            file=file,
+            line=line_of(file, "dist", nth),
+            remedy=f"write {counts} numbers, dist = [{what}], zeros for what is unknown",
         )
     guessed = fx is None or "z_m" not in row
     return CameraModel(

@@ -21,6 +21,7 @@ from google.protobuf.message import DecodeError
 
 from gnss.types import FixQuality
 from perception.errors import DriveError
+from replays.drive_toml import DIST_LENGTHS
 from replays.members import FIX_COLUMNS, MOTION_COLUMNS, MOTION_FURTHER
 from replays.recording import cdr
 from replays.recording.pictures import PICTURE_SCHEMAS, McapPictures, Reader, Spot, decoded
@@ -188,10 +189,10 @@ class ForeignReader:
             return []
         size, model, d, k = found[own].rows[0][1]
         good = size == (width, height) and len(k) == 9 and k[0] > 0 and k[4] > 0 and all(map(math.isfinite, (*k, *d)))
-        if not good or 0 < len(d) < 4:
+        kind = "fisheye" if model in _FISHEYE else "pinhole"
+        if not good or len(d) not in DIST_LENGTHS[kind]:
             return []
-        lines = [f"fx = {k[0]!r}", f"fy = {k[4]!r}", f"cx = {k[2]!r}", f"cy = {k[5]!r}"]
-        lines.append(f'model = "{"fisheye" if model in _FISHEYE else "pinhole"}"')
+        lines = [f"fx = {k[0]!r}", f"fy = {k[4]!r}", f"cx = {k[2]!r}", f"cy = {k[5]!r}", f'model = "{kind}"']
         return [*lines, f"dist = [{', '.join(repr(float(v)) for v in d)}]"]
 
     def _head(self, cameras: list[str], layout: Layout) -> None:

@@ -16,7 +16,9 @@ from replays.recording.recorder import Head, McapRecorder
 from replays.recording.shelf import Target
 
 UTC_NS = 1_780_000_000_000_000_000
-CAMERA = CameraModel("front", 64, 48, 50.0, 50.1, 31.5, 23.5, (0.01, -0.02), "pinhole", 1.5, 0.1, 1.4, -2.0, 3.0, 0.5)
+CAMERA = CameraModel(
+    "front", 64, 48, 50.0, 50.1, 31.5, 23.5, (0.01, -0.02, 0.0, 0.001), "pinhole", 1.5, 0.1, 1.4, -2.0, 3.0, 0.5
+)
 STEP_NS = 100_000_000
 
 

@@ -60,6 +60,33 @@ def test_calibration_and_its_absence(tiny: Path) -> None:
     assert math.degrees(2 * math.atan(80 / camera.fx)) == pytest.approx(70)
 
 
+@pytest.mark.parametrize(
+    "lens",
+    [
+        "dist = [0.1]",
+        "dist = [0.1, 0.0, 0.0]",
+        "dist = [0.1, nan, 0.0, 0.0]",
+        "dist = [0, 0, 0, 0, true]",
+        'dist = "none"',
+        'model = "fisheye"\ndist = [0.1, 0.0, 0.0, 0.0, 0.0]',
+    ],
+)
+def test_a_distortion_that_opencv_would_not_take(tiny: Path, lens: str) -> None:
+    replace(tiny / "drive.toml", "fx = 120.0", "fx = 120.0\n" + lens)
+    error = complaint(tiny)
+    assert error.file == tiny / "drive.toml"
+    assert error.line == 12 + lens.count("\n")
+    assert "'front': dist is" in str(error)
+    assert "numbers, dist = [k1, k2, " in error.remedy
+
+
+@pytest.mark.parametrize("count", [0, 4, 5, 8])
+def test_a_distortion_that_opencv_takes(tiny: Path, count: int) -> None:
+    replace(tiny / "drive.toml", "fx = 120.0", f"fx = 120.0\ndist = {[0.001] * count}")
+    camera = open_drive(tiny).cameras["front"]
+    assert camera.ground_point(np.array([[80.0, 100.0]])).shape == (1, 2)
+
+
 def test_start_utc_is_found_from_the_fixes(tiny: Path) -> None:
     replace(tiny / "drive.toml", 'start_utc = "2026-03-31T23:33:20Z"\n', "")
     assert open_drive(tiny).start_utc_ns == 1_775_000_000_000_000_000

@@ -17,7 +17,9 @@ from replays.drive import open_drive
 from replays.recorder import Recorder
 from replays.source import DriveSource
 
-CAMERA = CameraModel("front", 160, 120, 120.0, 121.0, 79.5, 59.5, (0.01, -0.02), "pinhole", 1.5, 0.1, 1.4, -2.0, 3.0)
+CAMERA = CameraModel(
+    "front", 160, 120, 120.0, 121.0, 79.5, 59.5, (0.01, -0.02, 0.0, 0.001), "pinhole", 1.5, 0.1, 1.4, -2.0, 3.0
+)
 FIXES = (
     Fix(0, 1_780_000_000_000_000_000, 30.1 + 1e-13, 40.1 / 3, 4.1, 0.7, 1 / 3, 9.9, 1.0, FixQuality(5), 12, 0.8),
     Fix(10**9, 1_780_000_001_000_000_000, 30.2, 120.2, heading_deg=12.3, heading_acc_deg=0.1, v_acc_m=2.0),

@@ -77,7 +77,11 @@ def test_an_independent_reader_reads_it_and_the_schemas_hold(recording: Path) ->
                 assert (image.format, image.size, len(image.getexif())) == ("JPEG", (64, 48), 0)
             assert log_ns == UTC_NS + sequence * 100_000_000
         elif topic == "/camera/front/calibration":
-            assert (message.width, list(message.K)[:3], list(message.D)) == (64, [50.0, 0.0, 31.5], [0.01, -0.02])
+            assert (message.width, list(message.K)[:3], list(message.D)) == (
+                64,
+                [50.0, 0.0, 31.5],
+                [0.01, -0.02, 0.0, 0.001],
+            )
     assert counts == {
         "/gnss/fix": 3, "/gnss/location": 3, "/motion": 30, "/events": 4, "/camera/front/calibration": 1, "/tf": 1,
         "/camera/front/detections": 28, "/camera/front/annotations": 28, "/camera/front/image": 28,
