@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gnss.types import Array, Rows
+from gnss.types import Array, Mask, Rows
 
 ENOUGH = 3e-3
 """A step that improves the log posterior by less ends a fit: it moves nothing by a noticeable part of its sigma."""
@@ -32,6 +32,37 @@ class Fit:
     def of(self, rows: Rows) -> Fit:
         """The fits `rows` alone."""
         return Fit(self.parameters[rows], self.covariance[rows], self.log_evidence[rows], self.residuals[rows])
+
+
+def replaced(whole: Fit, rows: Rows, part: Fit) -> Fit:
+    """`whole` with the fits `rows` from `part`."""
+    new = Fit(*(getattr(whole, name).copy() for name in Fit.__dataclass_fields__))
+    for name in Fit.__dataclass_fields__:
+        getattr(new, name)[rows] = getattr(part, name)
+    return new
+
+
+def either(first: Mask, a: Fit, b: Fit) -> Fit:
+    """Fit by fit: a where `first` (B,) is true, else b."""
+    return Fit(
+        np.where(first[:, None], a.parameters, b.parameters),
+        np.where(first[:, None, None], a.covariance, b.covariance),
+        np.where(first, a.log_evidence, b.log_evidence),
+        np.where(first[:, None, None], a.residuals, b.residuals),
+    )
+
+
+def mixed(weight: Array, first: Fit, second: Fit) -> Fit:
+    """Neither of two hypotheses is sure: their mixture's mean and covariance, so that the ellipse holds both places."""
+    w = weight[:, None]
+    gap = first.parameters - second.parameters
+    spread = weight[:, None, None] * (1.0 - weight[:, None, None]) * gap[:, :, None] * gap[:, None, :]
+    return Fit(
+        w * first.parameters + (1.0 - w) * second.parameters,
+        w[:, :, None] * first.covariance + (1.0 - w[:, :, None]) * second.covariance + spread,
+        np.maximum(first.log_evidence, second.log_evidence),
+        np.where(w[:, :, None] > 0.5, first.residuals, second.residuals),
+    )
 
 
 def fit(model: Model, weight: Array, start: Array, mean: Array, information: Array, iterations: int = 12) -> Fit:
