@@ -10,7 +10,8 @@ from dataclasses import replace
 
 from gnss.atlas import Atlas
 from gnss.geodesy import LocalFrame
-from perception.casework import Casework, Look, mean_look, with_pass
+from perception.approach import Look, mean_look, with_pass
+from perception.casework import Casework
 from perception.catalogue import Catalogue
 from perception.existence import ExistenceParams, after_hit, after_miss, survived
 from perception.fuse import aligned, fuse
@@ -97,7 +98,7 @@ def learn(look: Look, work: Casework) -> Anchor | None:
 def see(anchor: Anchor, look: Look, work: Casework) -> Anchor:
     """A known permanent landmark seen again: place, existence and appearance are updated, once per approach."""
     m = look.landmark
-    again = work.same_approach(anchor)
+    again = work.approach.holds(anchor)
     shape = work.rules.catalogue.classes[anchor.class_name]
     existence = anchor.existence if again else max(anchor.existence, m.existence)
     if not again and m.first_utc_ns is not None and anchor.last_seen_utc_ns is not None:

@@ -14,9 +14,10 @@ import numpy as np
 from gnss.geodesy import LocalFrame, ellipse95
 from gnss.types import Array
 from perception import anchors as permanent
+from perception.approach import Look
 from perception.assign import FORBIDDEN, AssignParams, Pairing, assign
 from perception.camera import CameraModel
-from perception.casework import Casework, Look
+from perception.casework import Casework
 from perception.existence import ExistenceParams
 from perception.glance import Obstacles, ViewField, clear_looks
 from perception.lay import Links, Offset, Surroundings, lay
@@ -235,10 +236,10 @@ class _Pass:
         asked = [
             k
             for k, c in enumerate(self._cases)
-            if k not in spared and c.state in ACTIVE_STATES | {CaseState.CANDIDATE} and not self._work.same_approach(c)
+            if k not in spared and c.state in ACTIVE_STATES | {CaseState.CANDIDATE} and not self._work.approach.holds(c)
         ]
         held = set(self._to_anchors.pairs.values()) | self._to_anchors.spared
-        stands = [k for k, a in enumerate(self._learned) if k not in held and not self._work.same_approach(a)]
+        stands = [k for k, a in enumerate(self._learned) if k not in held and not self._work.approach.holds(a)]
         field = ViewField.of(self._record.views, self._frame, self._params.existence)
         changes: list[CaseChange] = []
         for k, chance, stamp_ns in self._chances(self._known, asked, field, cameras):

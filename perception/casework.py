@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
-from gnss.geodesy import distance_m
+from perception.approach import Approach, Look, mean_look, with_pass
 from perception.catalogue import CaseKind
 from perception.existence import ExistenceParams, after_hit, after_miss, survived
 from perception.fuse import Fused, aligned, fuse
@@ -16,7 +16,6 @@ from perception.rules import Decision, Finding, Rules
 from perception.serial import triple
 from perception.types import (
     ACTIVE_STATES,
-    Anchor,
     Case,
     CaseChange,
     CaseState,
@@ -31,56 +30,6 @@ from perception.types import (
 
 MOST_EVIDENCE = 6
 """Close-up and context of the best look of each of up to three passes."""
-
-MOST_PASSES = 32
-"""A case keeps its first pass and the newest ones: more would cost time and say no more."""
-
-_WORSE = 1.5
-
-MOST_LOOKS = 4
-"""The remembered appearance follows the light of the last few passes."""
-
-AWAY_M = 50.0
-"""The next look needs the car to have been farther away than this in between."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Look:
-    """One landmark of this pass with its judgement, and where this pass puts it among what is known."""
-
-    landmark: Landmark
-    finding: Finding
-    position: PassPosition
-
-
-def _spread(position: PassPosition) -> float:
-    return position.cov_aligned_m2[0] + position.cov_aligned_m2[2]
-
-
-def with_pass(passes: tuple[PassPosition, ...], look: Look) -> tuple[PassPosition, ...]:
-    """The passes with this look in the place of an earlier one of the same pass; a coarse one says nothing new.
-
-    An earlier one that was aligned better stays: a drive that is replayed finds nothing left to be aligned with.
-    """
-    others = tuple(p for p in passes if p.pass_id != look.position.pass_id)
-    if look.landmark.coarse and passes:
-        return passes
-    old = next((p for p in passes if p.pass_id == look.position.pass_id), None)
-    if old is not None and any(old.cov_aligned_m2) and _spread(look.position) > _WORSE * _spread(old):
-        return passes
-    others += (look.position,)
-    return others if len(others) <= MOST_PASSES else others[:1] + others[1 - MOST_PASSES :]
-
-
-def mean_look(before: tuple[float, ...], look: Look, passes: int) -> tuple[float, ...]:
-    """Mean appearance over up to some passes; what was there without one, or of another size."""
-    seen = look.landmark.appearance
-    if seen is None:
-        return before
-    if len(before) != len(seen):
-        return tuple(round(float(v), 4) for v in seen)
-    keep = min(passes, MOST_LOOKS) / (min(passes, MOST_LOOKS) + 1)
-    return tuple(round(keep * old + (1.0 - keep) * float(new), 4) for old, new in zip(before, seen, strict=True))
 
 
 def case_id(vehicle: str, first_look: str, camera: str, class_name: str, nth: int) -> str:
@@ -98,40 +47,15 @@ class Casework:
         self.rules = rules
         self._record = record
         self._params = params
-        self._same_approach_s = same_approach_s
+        self.approach = Approach(record, same_approach_s)
         self._taken = set(taken)
         self._last: tuple[tuple[PassPosition, ...], Fused] | None = None
-
-    def same_approach(self, case: Case | Anchor) -> bool:
-        """Was the thing last seen or clearly looked at in this approach? Then this is no second look."""
-        if any(p.pass_id == self._record.pass_id for p in case.passes):
-            return True
-        stamps = [s for s in (case.last_seen_utc_ns, case.last_clear_look_utc_ns) if s is not None]
-        return not stamps or self._in_this_approach(case, max(stamps))
-
-    def _seen_in_this_approach(self, case: Case) -> bool:
-        """Was it seen in this approach before? A sight corrects a look that missed it earlier in the approach."""
-        if any(p.pass_id == self._record.pass_id for p in case.passes) or case.last_seen_utc_ns is None:
-            return True
-        return self._in_this_approach(case, case.last_seen_utc_ns)
-
-    def _in_this_approach(self, case: Case | Anchor, last_ns: int) -> bool:
-        """Does a moment belong to the approach that this pass is part of?"""
-        if self._record.start_utc_ns is None:
-            return True
-        if (self._record.start_utc_ns - last_ns) * 1e-9 < self._same_approach_s:
-            return True
-        trail = self._record.trail
-        if not trail or trail[0][0] > last_ns:
-            return False  # the vehicle's own way since then is not all known: it began, or went on, elsewhere
-        since = (p for p in trail if p[0] > last_ns)
-        return not any(distance_m(lat, lon, case.lat_deg, case.lon_deg) > AWAY_M for _, lat, lon in since)
 
     def may_return(self, case: Case) -> bool:
         """Can a resolved case still be the same thing? A gone vehicle is gone: the next one there is another."""
         if case.state is CaseState.MERGED:
             return False
-        if case.state not in (CaseState.RESOLVED, CaseState.WITHDRAWN) or self._counted(case):
+        if case.state not in (CaseState.RESOLVED, CaseState.WITHDRAWN) or self.approach.counted(case):
             return True
         if case.state is CaseState.WITHDRAWN:
             return False
@@ -143,10 +67,6 @@ class Casework:
         if self._last is None or self._last[0] != passes:
             self._last = passes, fuse(passes)
         return self._last[1]
-
-    def _counted(self, case: Case) -> bool:
-        """Has this very pass been taken into the case before?"""
-        return any(p.pass_id == self._record.pass_id for p in case.passes)
 
     def judged(self, case: Case, look: Look) -> Finding:
         """The rules' word on a known thing: where all its passes together put it, not where this pass does."""
@@ -230,11 +150,11 @@ class Casework:
         m, finding = look.landmark, look.finding
         if case.state is CaseState.REJECTED:
             return None, TrackEnd.SUPPRESSED, f"the platform rejected {case.id}"
-        if case.state in (CaseState.RESOLVED, CaseState.WITHDRAWN) and self._counted(case):
+        if case.state in (CaseState.RESOLVED, CaseState.WITHDRAWN) and self.approach.counted(case):
             return None, TrackEnd.MERGED, f"this pass was counted before {case.id} was found gone"
         if finding.decision is Decision.REFUSE:
             return None, finding.end, finding.reason
-        again = self._seen_in_this_approach(case)
+        again = self.approach.saw(case)
         passes = with_pass(case.passes, look)
         shape = self.rules.catalogue.classes[case.class_name]
         elapsed_s = (
@@ -246,7 +166,7 @@ class Casework:
         existence = after_hit(max(prior, self._params.birth), m.existence, self._params.birth)
         if again:
             # Counted before, as one look among others: whatever it was worth is in.
-            others = self._counted(case) and any(p.pass_id != self._record.pass_id for p in case.passes)
+            others = self.approach.counted(case) and any(p.pass_id != self._record.pass_id for p in case.passes)
             existence = case.existence if others else max(case.existence, m.existence)
         state, kind, reason = self._next(case, look, existence)
         old = {p.sha256 for p in case.evidence}
@@ -275,7 +195,7 @@ class Casework:
             return CaseState.REOPENED, ChangeKind.REOPENED, "seen again at the place"
         if case.state is not CaseState.CANDIDATE:
             state = CaseState.OPEN if case.state is CaseState.MONITORING else case.state
-            return state, ChangeKind.UPDATED, case.reason if self._seen_in_this_approach(case) else "seen again"
+            return state, ChangeKind.UPDATED, case.reason if self.approach.saw(case) else "seen again"
         if existence < self._params.open_at:
             return (
                 CaseState.CANDIDATE,
@@ -291,7 +211,7 @@ class Casework:
             return CaseState.CANDIDATE, ChangeKind.CANDIDATE, "seen again, but time is unknown"
         stood_s = (m.last_utc_ns - case.first_seen_utc_ns) * 1e-9
         # The first look of this approach may have been too coarse to open it: what counts is when it was first seen.
-        if stood_s >= finding.dwell_s and not m.coarse and not self._in_this_approach(case, case.first_seen_utc_ns):
+        if stood_s >= finding.dwell_s and not m.coarse and not self.approach.includes(case, case.first_seen_utc_ns):
             return (
                 CaseState.OPEN,
                 ChangeKind.OPENED,

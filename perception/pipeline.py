@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 
 from gnss.atlas import Atlas
 from gnss.ego import EgoFilter, EgoParams
-from gnss.geodesy import distance_m
 from gnss.types import Fix, Motion, Pose
+from perception.around import Around
 from perception.associate import AssociateParams, associate
 from perception.camera import CameraModel
 from perception.catalogue import Catalogue
@@ -23,7 +23,6 @@ from perception.sights import LocateParams
 from perception.tracking import Tracker, TrackerParams
 from perception.types import (
     ACTIVE_STATES,
-    Anchor,
     CalibrationUpdate,
     Case,
     KnownObjects,
@@ -41,11 +40,6 @@ from perception.types import (
 )
 from perception.window import Surveyor, Window, WindowParams
 
-_TRAIL_STEP_M = 20.0
-_TRAIL_POINTS = 500
-"""10 km of way are remembered: long enough to know that the car was away from a place."""
-
-_NEARBY_M = 80.0
 _STRETCH_NS = 12_000_000_000
 
 
@@ -109,11 +103,8 @@ class Pipeline:
         self._ended_ns = 0
         self._settled_ns: int | None = None
         self._window: Window | None = None
-        self._known: dict[str, Case] = {}
-        self._anchors: dict[str, Anchor] = {}
+        self._around = Around()
         self._links = Links()
-        self._nearby: tuple[float, float, tuple[Case, ...]] | None = None
-        self._trail: deque[tuple[int, float, float]] = deque(maxlen=_TRAIL_POINTS)
         self.counts: Counter[str] = Counter()
 
     def step(self, event: Event) -> list[Output]:
@@ -125,7 +116,7 @@ class Pipeline:
         elif isinstance(event, Motion):
             self._ego.add_motion(event)
         elif isinstance(event, KnownObjects):
-            self._learn(event)
+            self._around.learn(event)
         elif isinstance(event, CalibrationUpdate):
             camera = self._setup.cameras[event.camera]
             learned = MountBias.learned(event, camera, self._setup.params.locate.mount)
@@ -160,7 +151,7 @@ class Pipeline:
     @property
     def cases(self) -> list[Case]:
         """Known cases near the car, as they stand now."""
-        return [self._known[name] for name in sorted(self._known)]
+        return [self._around.cases[name] for name in sorted(self._around.cases)]
 
     @property
     def tracks_begun(self) -> int:
@@ -170,16 +161,6 @@ class Pipeline:
     def pose_at(self, stamp_ns: int) -> Pose | None:
         """The vehicle's pose at a recent stamp."""
         return self._ego.pose_at(stamp_ns)
-
-    def _learn(self, event: KnownObjects) -> None:
-        for case in event.cases:
-            mine = self._known.get(case.id)
-            if mine is None or mine.revision < case.revision:
-                self._known[case.id] = case
-        self._nearby = None
-        for anchor in event.anchors:
-            if anchor.id not in self._anchors or self._anchors[anchor.id].revision <= anchor.revision:
-                self._anchors[anchor.id] = anchor
 
     def _drain(self, now_ns: int, out: list[Output]) -> None:
         """Handle the frames that a fix brackets, or that waited `hold_s` for one."""
@@ -201,7 +182,7 @@ class Pipeline:
         if self._window is None:
             self._window = Window(self._setup.vehicle, self._setup.drive, pose)
         self._window.advance(pose)
-        self._remember_way(pose)
+        self._around.drive_on(pose)
         tracker = self._trackers[seen.camera]
         for track in tracker.step(seen, pose):
             self._end_track(track, seen.stamp_ns, out)
@@ -211,24 +192,10 @@ class Pipeline:
             self._settle(out)
         self._looks.see(seen, pose, tracker.live)
         if seen.picture is not None:
-            self._looks.watch(seen, pose, self._setup.cameras[seen.camera], self._cases_near(pose))
+            self._looks.watch(seen, pose, self._setup.cameras[seen.camera], self._around.near(pose))
         self._window.views.append(
             View(seen.stamp_ns, seen.camera, seen.index, seen.width, seen.height, pose, seen.detections, seen.sharpness)
         )
-
-    def _remember_way(self, pose: Pose) -> None:
-        if pose.utc_ns is None:
-            return
-        if not self._trail or distance_m(*self._trail[-1][1:], pose.lat_deg, pose.lon_deg) > _TRAIL_STEP_M:
-            self._trail.append((pose.utc_ns, pose.lat_deg, pose.lon_deg))
-
-    def _cases_near(self, pose: Pose) -> tuple[Case, ...]:
-        """Known cases around the car; looked up anew every some metres, not in every frame."""
-        here = (pose.lat_deg, pose.lon_deg)
-        if self._nearby is None or distance_m(*self._nearby[:2], *here) > _NEARBY_M / 4:
-            near = (c for c in self._known.values() if distance_m(c.lat_deg, c.lon_deg, *here) < _NEARBY_M)
-            self._nearby = (*here, tuple(near))
-        return self._nearby[2]
 
     def _end_track(self, track: Track, now_ns: int, out: list[Output]) -> None:
         """A track has ended: it goes to the ledger, or waits shortly so that it is placed together with others."""
@@ -295,21 +262,13 @@ class Pipeline:
             return
         self._window = None
         out.extend(window.stitch(self._surveyor, self._mounts, self._setup.params.window))
-        active = {c.id for c in self._known.values() if c.state in ACTIVE_STATES}
+        active = {c.id for c in self._around.cases.values() if c.state in ACTIVE_STATES}
         self._weigh_traffic(window)
-        record = window.record(self._looks.take_cases(active), self._going_on(window), tuple(self._trail))
+        record = window.record(self._looks.take_cases(active), self._going_on(window), self._around.trail)
         out.extend(LandmarkClosed(c.landmark, record.cov_common_m2, c.track.observations) for c in window.closed)
         out.extend(self._associate(record, ends=True))
         out.extend(mount.update(record.end_stamp_ns, camera) for camera, mount in sorted(self._mounts.items()))
-        end = window.last or window.start
-        far = self._setup.params.forget_m
-        for name, case in list(self._known.items()):
-            if distance_m(case.lat_deg, case.lon_deg, end.lat_deg, end.lon_deg) > far:
-                del self._known[name]
-        for name, anchor in list(self._anchors.items()):
-            if distance_m(anchor.lat_deg, anchor.lon_deg, end.lat_deg, end.lon_deg) > far:
-                del self._anchors[name]
-        self._nearby = None
+        self._around.forget(window.last or window.start, self._setup.params.forget_m)
 
     def _weigh_traffic(self, window: Window) -> None:
         """Mark the standing vehicles of a window that may only be waiting in traffic."""
@@ -333,17 +292,13 @@ class Pipeline:
     def _associate(self, record: PassRecord, *, ends: bool) -> list[Output]:
         """Run the second stage on a record; `ends=False` for an urgent look ahead of the window's end."""
         setup = self._setup
-        known, anchors = list(self._known.values()), list(self._anchors.values())
+        known, anchors = list(self._around.cases.values()), list(self._around.anchors.values())
         result = associate(known, anchors, record, self._rules, setup.cameras, setup.params.associate, self._links)
-        for change in result.changes:
-            self._known[change.case_id] = change.case
-            self._nearby = None
+        self._around.change(change.case for change in result.changes)
         out: list[Output] = list(result.changes)
         if ends:
             self._links = result.links
-            self._anchors.update({a.id: a for a in result.anchors.kept})
-            for name in result.anchors.gone:
-                self._anchors.pop(name, None)
+            self._around.replace_anchors(result.anchors.kept, result.anchors.gone)
             out.extend(result.ends)
             out.extend([result.anchors] if result.anchors.kept or result.anchors.gone else [])
             out.append(PassClosed(record, result.offset.east_m, result.offset.north_m))

@@ -15,8 +15,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from perception.approach import MOST_PASSES
 from perception.bonds import accepted, bonds, detection_chance
-from perception.casework import MOST_EVIDENCE, MOST_PASSES
+from perception.casework import MOST_EVIDENCE
 from perception.catalogue import Catalogue
 from perception.existence import after_hit
 from perception.fuse import aligned, fuse
