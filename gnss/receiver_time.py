@@ -18,7 +18,8 @@ _S_NS = 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class TimeParams:
-    """`drift_ppm`: the offset may grow so fast; the clocks of computers do.
+    """`drift_ppm`: the offset may grow so fast; the clocks of computers do. `window_s`: the smallest delay is that of
+    the last window or two.
 
     Differences that are `longest_delay_s` above the offset, or `early_s` below it, are those of another UTC. It is
     believed after `confirm_epochs` epochs when it is ahead by less than a delay (then the line only began late), after
@@ -27,6 +28,7 @@ class TimeParams:
     """
 
     drift_ppm: float = 100.0
+    window_s: float = 20.0
     longest_delay_s: float = 5.0
     early_s: float = 0.02
     confirm_epochs: int = 3
@@ -39,18 +41,32 @@ class TimeParams:
 
 @dataclass(slots=True)
 class _Line:
-    """One belief about the clocks: arrival - UTC at its lowest, since when and in how many epochs it was seen."""
+    """One belief about the clocks: arrival - UTC at its lowest, since when and in how many epochs it was seen.
+
+    `low_ns` is the lowest of the present window, which began at `window_ns`.
+    """
 
     offset_ns: int
     since_ns: int
     last_ns: int
+    low_ns: int
+    window_ns: int
     epochs: int = 1
 
-    def at(self, arrival_ns: int, drift: float) -> int:
-        return self.offset_ns + round(drift * max(arrival_ns - self.last_ns, 0))
+    @staticmethod
+    def begin(difference_ns: int, arrival_ns: int) -> _Line:
+        return _Line(difference_ns, arrival_ns, arrival_ns, difference_ns, arrival_ns)
 
-    def take(self, difference_ns: int, arrival_ns: int, drift: float) -> None:
-        self.offset_ns = min(difference_ns, self.at(arrival_ns, drift))
+    def at(self, arrival_ns: int, params: TimeParams) -> int:
+        return self.offset_ns + round(params.drift_ppm * 1e-6 * max(arrival_ns - self.last_ns, 0))
+
+    def take(self, difference_ns: int, arrival_ns: int, params: TimeParams) -> None:
+        self.offset_ns = min(difference_ns, self.at(arrival_ns, params))
+        self.low_ns = min(difference_ns, self.low_ns)
+        if arrival_ns - self.window_ns > params.window_s * _S_NS:
+            # No epoch of a whole window was as quick: the smallest delay has grown.
+            self.offset_ns = max(self.offset_ns, self.low_ns)
+            self.low_ns, self.window_ns = difference_ns, arrival_ns
         self.last_ns = arrival_ns
         self.epochs += 1
 
@@ -69,7 +85,6 @@ class ReceiverTime:
         self.params = params or TimeParams()
         self._counters = counters
         self._latency_ns = round(latency_s * _S_NS)
-        self._drift = self.params.drift_ppm * 1e-6
         self._line: _Line | None = None
         self._rival: _Line | None = None
         self._delay_ns = 0.0
@@ -87,7 +102,7 @@ class ReceiverTime:
         if self._line is None:
             return
         # The line is above the true offset by the smallest delay, which is less than a second.
-        behind = (stamp_ns - self._line.at(stamp_ns, self._drift)) / _S_NS
+        behind = (stamp_ns - self._line.at(stamp_ns, self.params)) / _S_NS
         self._pps = (stamp_ns - math.ceil(behind - self.params.early_s) * _S_NS, stamp_ns)
 
     def place(self, fix: Fix) -> Fix:
@@ -98,12 +113,12 @@ class ReceiverTime:
             return self._stamped(fix, seen_ns - self._latency_ns, None)
         line, believed = self._line, self._line
         if line is None:
-            line = believed = self._line = _Line(arrival_ns - utc_ns, arrival_ns, arrival_ns)
+            line = believed = self._line = _Line.begin(arrival_ns - utc_ns, arrival_ns)
         else:
             believed = self._sort(line, arrival_ns, utc_ns)
         if believed is None:
             self._counters[Refusal.UTC_JUMP] += 1
-            return self._stamped(fix, seen_ns - self._latency_ns, seen_ns - line.at(arrival_ns, self._drift))
+            return self._stamped(fix, seen_ns - self._latency_ns, seen_ns - line.at(arrival_ns, self.params))
         self._utc_ns = utc_ns
         if self._pps is not None and arrival_ns - self._pps[1] <= self.params.pps_age_s * _S_NS:
             return self._stamped(fix, utc_ns + self._pps[0], utc_ns)
@@ -118,19 +133,23 @@ class ReceiverTime:
     def _sort(self, line: _Line, arrival_ns: int, utc_ns: int) -> _Line | None:
         """The line if the epoch is one of it, the rival if that takes its place now, else None."""
         difference_ns, rival = arrival_ns - utc_ns, self._rival
-        above_ns = difference_ns - line.at(arrival_ns, self._drift)
-        near = -self.params.early_s * _S_NS <= above_ns <= self.params.longest_delay_s * _S_NS
+        above_ns = difference_ns - line.at(arrival_ns, self.params)
+        params = self.params
+        # A young line may have begun with bytes that had waited: whatever comes earlier is nearer to the truth.
+        young = line.span_ns < params.confirm_s * _S_NS
+        early_s = params.longest_delay_s if young else params.early_s
+        near = -early_s * _S_NS <= above_ns <= params.longest_delay_s * _S_NS
         nearest = rival is None or abs(above_ns) <= abs(difference_ns - rival.offset_ns)
         if near and nearest and utc_ns > self._utc_ns:
-            line.take(difference_ns, arrival_ns, self._drift)
+            line.take(difference_ns, arrival_ns, self.params)
             self._delay_ns += 0.1 * (difference_ns - line.offset_ns - self._delay_ns)
-            if rival is not None and arrival_ns - rival.last_ns > self.params.confirm_s * _S_NS:
+            if rival is not None and arrival_ns - rival.last_ns > params.confirm_s * _S_NS:
                 self._rival = None
             return line
-        if rival is None or abs(difference_ns - rival.at(arrival_ns, self._drift)) > 0.5 * _S_NS:
-            self._rival = _Line(difference_ns, arrival_ns, arrival_ns)
+        if rival is None or abs(difference_ns - rival.at(arrival_ns, self.params)) > 0.5 * _S_NS:
+            self._rival = _Line.begin(difference_ns, arrival_ns)
             return None
-        rival.take(difference_ns, arrival_ns, self._drift)
+        rival.take(difference_ns, arrival_ns, self.params)
         if not self._yields(line, rival, above_ns):
             return None
         self._line, self._rival, self._pps = rival, None, None

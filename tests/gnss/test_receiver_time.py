@@ -73,6 +73,12 @@ def test_a_program_that_stood_still_for_three_seconds_moves_no_stamp() -> None:
     assert jumps == 0
 
 
+def test_a_delay_that_grows_for_good_is_learned() -> None:
+    quiet = noisy(9, 0.005)
+    stamps, _, _ = drive(lambda i: quiet(i) + (0.1 if i >= 300 else 0.0), epochs=900)
+    assert abs(stamps[-1] - 150.0) < 3.0
+
+
 def test_a_line_that_began_with_old_bytes_is_right_soon() -> None:
     stamps, _, _ = drive(lambda i: max(SMALLEST_S, 2.0 - 0.1 * i))
     assert max(stamps[25:]) - min(stamps[25:]) < 1.0
