@@ -14,6 +14,9 @@ SIZE = HUE_BINS + GREY_BINS
 _SAMPLES = 16
 _INNER = (0.2, 0.8)
 _COLOURED = 48  # least saturation and least value (0..255) at which a hue means something
+_STEPS = np.linspace(*_INNER, _SAMPLES, dtype=np.float32)
+_BIN_OF_HUE = np.minimum(np.arange(256) * HUE_BINS // 180, HUE_BINS - 1).astype(np.uint8)
+_BIN_OF_GREY = (HUE_BINS + np.arange(256) * GREY_BINS // 256).astype(np.uint8)
 
 
 def appearance(image: Image, xyxy: Boxes) -> NDArray[np.float32]:
@@ -26,15 +29,16 @@ def appearance(image: Image, xyxy: Boxes) -> NDArray[np.float32]:
     if count == 0:
         return np.zeros((0, SIZE), np.float32)
     height, width = image.shape[:2]
-    steps = np.linspace(*_INNER, _SAMPLES, dtype=np.float32)
-    across = xyxy[:, :1] + (xyxy[:, 2:3] - xyxy[:, :1]) * steps
-    down = xyxy[:, 1:2] + (xyxy[:, 3:4] - xyxy[:, 1:2]) * steps
+    across = xyxy[:, :1] + (xyxy[:, 2:3] - xyxy[:, :1]) * _STEPS
+    down = xyxy[:, 1:2] + (xyxy[:, 3:4] - xyxy[:, 1:2]) * _STEPS
     columns = np.clip(across, 0, width - 1).astype(np.intp)
     rows = np.clip(down, 0, height - 1).astype(np.intp)
-    pixels = image[rows[:, :, None], columns[:, None, :]].reshape(count, -1, 3)
-    hue, saturation, value = np.moveaxis(cv2.cvtColor(pixels, cv2.COLOR_BGR2HSV).astype(np.intp), -1, 0)
-    grey = (saturation < _COLOURED) | (value < _COLOURED)
-    bins = np.where(grey, HUE_BINS + value * GREY_BINS // 256, hue * HUE_BINS // 180)
-    bins += np.arange(count)[:, None] * SIZE
-    histogram = np.bincount(bins.ravel(), minlength=count * SIZE).reshape(count, SIZE)
+    # One flat index per pixel: taking rows of a table is ten times as fast as indexing a picture by two arrays.
+    places = (rows[:, :, None] * width + columns[:, None, :]).reshape(count, -1)
+    pixels = image.reshape(-1, 3).take(places, axis=0)
+    hue, saturation, value = cv2.split(cv2.cvtColor(pixels, cv2.COLOR_BGR2HSV))
+    grey = np.minimum(saturation, value) < _COLOURED
+    bins = np.where(grey, cv2.LUT(value, _BIN_OF_GREY), cv2.LUT(hue, _BIN_OF_HUE))
+    places = bins + np.arange(count)[:, None] * SIZE
+    histogram = np.bincount(places.ravel(), minlength=count * SIZE).reshape(count, SIZE)
     return (histogram / _SAMPLES**2).astype(np.float32)

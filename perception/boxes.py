@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from perception.types import Image
 
 Boxes = NDArray[np.float32]
-PLACEMENTS = ("center", "top_left")
+PLACEMENTS = ("center", "top_left", "stretch")
+_TABLE_MOST = 512
+"""Boxes of which all pairs are compared at once; of more, that would take more memory than time."""
 
 
 def area(xyxy: Boxes) -> NDArray[np.float32]:
@@ -35,7 +37,28 @@ def nms(xyxy: Boxes, confidence: NDArray[np.float32], class_id: NDArray[np.int32
 
     A box falls when its IoU with a kept box of its class exceeds `limit`: the rule of `torchvision.ops.nms`.
     """
-    left = np.argsort(-confidence, kind="stable")
+    order = np.argsort(-confidence, kind="stable")
+    if len(order) > _TABLE_MOST:
+        return _nms_one_by_one(xyxy, class_id, order, limit)
+    x1, y1, x2, y2 = np.ascontiguousarray(xyxy[order].T)
+    inter = np.maximum(np.minimum(x2[:, None], x2) - np.maximum(x1[:, None], x1), 0)
+    inter *= np.maximum(np.minimum(y2[:, None], y2) - np.maximum(y1[:, None], y1), 0)
+    areas = np.maximum(x2 - x1, 0) * np.maximum(y2 - y1, 0)
+    union = areas[:, None] + areas - inter
+    own = class_id[order]
+    falls = np.divide(inter, union, out=np.zeros_like(inter), where=union > 0) > limit
+    falls &= own[:, None] == own
+    fallen = np.zeros(len(order), np.bool_)
+    kept = []
+    for i in range(len(order)):
+        if not fallen[i]:
+            kept.append(i)
+            fallen |= falls[i]
+    return order[np.array(kept, np.intp)]
+
+
+def _nms_one_by_one(xyxy: Boxes, class_id: NDArray[np.int32], left: NDArray[np.intp], limit: float) -> NDArray[np.intp]:
+    """The same for many boxes, `left` in order of confidence: each kept box is compared with what is left."""
     kept: list[np.intp] = []
     while len(left):
         first, left = left[0], left[1:]
@@ -68,7 +91,7 @@ class Letterbox:
         if self.inner_wh == self.frame_wh:
             inner[:] = image
         else:
-            inner[:] = cv2.resize(image, self.inner_wh, interpolation=cv2.INTER_LINEAR)
+            cv2.resize(image, self.inner_wh, dst=inner, interpolation=cv2.INTER_LINEAR)
 
     def to_input(self, xyxy: Boxes) -> Boxes:
         """Boxes (N, 4) in frame px -> network input px."""
@@ -91,10 +114,13 @@ def letterbox(frame_wh: tuple[int, int], input_wh: tuple[int, int], placement: s
     """Fit a frame into a network input, keeping its aspect ratio; raises ValueError on an unknown placement.
 
     `center` rounds as ultralytics' LetterBox and scale_boxes do; `top_left` resizes, truncates and scales back by the
-    one unrounded ratio, as YOLOX's preproc does.
+    one unrounded ratio, as YOLOX's preproc does; `stretch` fills the input whatever its aspect ratio, as the networks
+    of the DETR family want it.
     """
     (frame_w, frame_h), (input_w, input_h) = frame_wh, input_wh
     ratio = min(input_h / frame_h, input_w / frame_w)
+    if placement == "stretch":
+        return Letterbox(frame_wh, input_wh, input_wh, 0, 0, input_w / frame_w, input_h / frame_h)
     if placement == "center":
         inner = (max(round(frame_w * ratio), 1), max(round(frame_h * ratio), 1))
         left = round((input_w - inner[0]) / 2 - 0.1)

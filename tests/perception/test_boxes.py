@@ -53,6 +53,11 @@ def test_nms_is_the_greedy_rule(seed: int, count: int, limit: float) -> None:
     assert nms(*case, limit).tolist() == slow_nms(case, limit)
 
 
+def test_many_boxes_fall_by_the_same_rule() -> None:
+    case = crowd(5, 700)  # too many for a table of all pairs
+    assert nms(*case, 0.4).tolist() == slow_nms(case, 0.4)
+
+
 def test_nms_keeps_other_classes_and_breaks_ties_by_order() -> None:
     boxes = np.array([[0, 0, 10, 10]] * 3, np.float32)
     confidence = np.full(3, 0.5, np.float32)
@@ -80,7 +85,7 @@ def test_centred_letterbox_rounds_as_the_reference(
 @given(
     frame=st.tuples(st.integers(40, 2000), st.integers(40, 2000)),
     network=st.tuples(st.sampled_from([320, 416, 640]), st.sampled_from([320, 384, 640])),
-    placement=st.sampled_from(["center", "top_left"]),
+    placement=st.sampled_from(["center", "top_left", "stretch"]),
 )
 def test_letterbox_inverse_is_exact(frame: tuple[int, int], network: tuple[int, int], placement: str) -> None:
     fit = letterbox(frame, network, placement)
@@ -100,6 +105,12 @@ def test_placing_leaves_the_padding_and_fills_the_rest() -> None:
     assert (canvas[16:48] == 7).all()
     assert (canvas[:16] == 114).all()
     assert (canvas[48:] == 114).all()
+
+
+def test_stretching_fills_the_input_and_keeps_each_side_to_itself() -> None:
+    fit = letterbox((1280, 720), (560, 560), "stretch")
+    assert (fit.inner_wh, fit.left, fit.top) == ((560, 560), 0, 0)
+    np.testing.assert_allclose(fit.to_frame(np.array([[280, 280, 560, 560]], np.float32)), [[640, 360, 1280, 720]])
 
 
 def test_boxes_are_clipped_to_the_frame() -> None:

@@ -60,7 +60,7 @@ def test_two_wheelers_are_told_from_cars_by_their_width(tmp_path: Path) -> None:
         ({"version": "2"}, "`version` is 2"),
         ({"decoder": '"ssd"'}, "`decoder` is 'ssd'"),
         ({"color": '"grey"'}, "`color` is 'grey'"),
-        ({"letterbox": '"stretch"'}, "`letterbox` is 'stretch'"),
+        ({"letterbox": '"squeeze"'}, "`letterbox` is 'squeeze'"),
         ({"input_wh": "[64]"}, "`input_wh` is [64]"),
         ({"input_wh": "[32, 64]"}, "the network takes [1, 3, 32, 64]"),
         ({"sha256": '"ab"'}, "`sha256` is ab"),
