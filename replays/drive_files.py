@@ -41,9 +41,10 @@ def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-def write_camera_csv(file: Path, stamps_ns: Sequence[int]) -> None:
-    """Write index,stamp_ns for frames numbered from 0."""
-    rows = [",".join(CAMERA_COLUMNS), *(f"{index},{stamp}" for index, stamp in enumerate(stamps_ns))]
+def write_camera_csv(file: Path, stamps_ns: Sequence[int], indices: Sequence[int] | None = None) -> None:
+    """Write index,stamp_ns; frames are numbered from 0 when `indices` is None."""
+    numbered = enumerate(stamps_ns) if indices is None else zip(indices, stamps_ns, strict=True)
+    rows = [",".join(CAMERA_COLUMNS), *(f"{index},{stamp}" for index, stamp in numbered)]
     file.write_text("\n".join(rows) + "\n", encoding="utf-8")
 
 

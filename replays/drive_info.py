@@ -45,6 +45,7 @@ def drive_info(drive: Drive) -> dict[str, Any]:
         "city": drive.city is not None,
         "truth": drive.truth is not None,
         "events": drive.events is not None,
+        "notices": list(drive.notices),
     }
 
 
@@ -120,6 +121,7 @@ def info_rows(info: Mapping[str, Any]) -> list[tuple[str, str]]:
     rows.append(("Beside it", ", ".join(members) or "neither city, truth nor events"))
     if info["note"]:
         rows.append(("Note", info["note"]))
+    rows += [("Notice", notice) for notice in info["notices"]]
     return rows
 
 

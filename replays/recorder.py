@@ -120,11 +120,11 @@ class Recorder:
             line = detection_line(event.camera, event.index, event.detections, event.sharpness, event.exposure)
             self._detections.write(line + "\n")
         elif isinstance(event, Fix):
-            self._fixes.writerow(_cells(event, (*FIX_COLUMNS, *FIX_FURTHER)))
+            self._fixes.writerow(record_cells(event, (*FIX_COLUMNS, *FIX_FURTHER)))
         elif isinstance(event, Motion):
             if self._motion is None:
                 self._motion = self._table("motion.csv", (*MOTION_COLUMNS, *MOTION_FURTHER))
-            self._motion.writerow(_cells(event, (*MOTION_COLUMNS, *MOTION_FURTHER)))
+            self._motion.writerow(record_cells(event, (*MOTION_COLUMNS, *MOTION_FURTHER)))
         elif isinstance(event, KnownObjects | Shed | CalibrationUpdate):
             stream = self._files.get("events.jsonl") or self._open("events.jsonl")
             stream.write(event_line(event) + "\n")
@@ -162,7 +162,7 @@ def named_files(city: Path) -> dict[str, Path]:
     return found
 
 
-def _cells(record: Fix | Motion, columns: tuple[str, ...]) -> list[str]:
+def record_cells(record: Fix | Motion, columns: tuple[str, ...]) -> list[str]:
     """Exact text of every field: a float's shortest form that reads back to the same number."""
     values = [getattr(record, name) for name in columns]
     return ["" if v is None else repr(float(v)) if isinstance(v, float) else str(int(v)) for v in values]

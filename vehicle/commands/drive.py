@@ -1,9 +1,11 @@
-"""`qiji drive info|import|detect`: look into a drive, make one, record detections."""
+"""`qiji drive info|check|trim|import|detect`: look into a drive, cut it, make one, record detections."""
 
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -24,8 +26,22 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     verbs = p.add_subparsers(dest="verb", required=True)
     v = verbs.add_parser("info", help="what a drive holds, its gaps and its track")
     v.add_argument("drive", type=Path, metavar="DRIVE")
+    v.add_argument(
+        "--picture", type=Path, metavar="FILE.png", help="draw the track, its gaps, and all streams over time"
+    )
     v.add_argument("--json", action="store_true")
     v.set_defaults(handle=handle_info)
+    v = verbs.add_parser("check", help="what is wrong with a drive that can be replayed; exit code 1 on findings")
+    v.add_argument("drives", type=Path, nargs="+", metavar="DRIVE")
+    v.add_argument("--pixels", action="store_true", help="decode every picture too")
+    v.add_argument("--json", action="store_true")
+    v.set_defaults(handle=handle_check)
+    v = verbs.add_parser("trim", help="cut a stretch out of a drive, or make a torn recording whole")
+    v.add_argument("drive", type=Path, metavar="DRIVE")
+    v.add_argument("--from", dest="from_s", type=float, default=0.0, metavar="S", help="seconds from its first frame")
+    v.add_argument("--to", dest="to_s", type=float, default=math.inf, metavar="S")
+    v.add_argument("--out", type=Path, required=True, metavar="DRIVE", help="a new *.mcap, or a folder for a folder")
+    v.set_defaults(handle=handle_trim)
     v = verbs.add_parser("import", help="make a drive from a dashcam video with a track, or from geotagged photos")
     v.add_argument("source", type=Path, help="a video file, or a folder of photos")
     v.add_argument("--out", type=Path, required=True, metavar="DRIVE")
@@ -47,8 +63,42 @@ def handle_info(arguments: argparse.Namespace) -> int:
     """Print the facts of a drive."""
     from replays.drive_info import drive_info, info_rows, info_text
 
-    info = drive_info(open_drive(arguments.drive))
+    drive = open_drive(arguments.drive)
+    info = drive_info(drive)
     print_json(info) if arguments.json else print(info_text(info_rows(info)))
+    if arguments.picture is not None:
+        from replays.drive_picture import draw_drive
+
+        draw_drive(drive, arguments.picture)
+    return 0
+
+
+def handle_check(arguments: argparse.Namespace) -> int:
+    """Say what is wrong; 1 when anything is."""
+    from replays.drive_check import check_drive
+
+    found = {str(path): check_drive(open_drive(path), pixels=arguments.pixels) for path in arguments.drives}
+    if arguments.json:
+        print_json({path: [asdict(finding) for finding in findings] for path, findings in found.items()})
+    else:
+        for path, findings in found.items():
+            print(
+                f"{path}: {len(findings)} finding{'s' * (len(findings) > 1)}"
+                if findings
+                else f"{path}: nothing is wrong"
+            )
+            for finding in findings:
+                print(f"  {finding.code}: {finding.text}")
+    return int(any(found.values()))
+
+
+def handle_trim(arguments: argparse.Namespace) -> int:
+    """Write the stretch as a drive of its own."""
+    from replays.trim import Stretch, trim_drive
+
+    drive = trim_drive(arguments.drive, arguments.out, Stretch(arguments.from_s, arguments.to_s))
+    frames = sum(len(member.index) for member in drive.members.values())
+    print(f"{frames} frames written to {arguments.out}")
     return 0
 
 
