@@ -71,7 +71,8 @@ def test_kills_cost_at_most_one_chunk(tmp_path: Path) -> None:
         torn += bool(opened.notices)
     print(f"{ROUNDS} kills: at most {worst_s:.2f} s lost, {torn} torn, {early} in the first chunk")
     assert worst_s <= CHUNK_S + 1e-9
-    assert torn == ROUNDS - early
+    # A file may also be complete: killed as one part ended and before the next began.
+    assert 0 < torn <= ROUNDS - early
 
 
 @pytest.fixture(scope="module")
