@@ -47,10 +47,11 @@ class Layout:
 
 
 def prior_information(layout: Layout, card: NoiseCard) -> Array:
-    """Information (G, G) of the prior: places unknown; sizes, heading and foot as the simulated streets draw them."""
+    """Information (G, G) of the prior: places all but unknown; sizes, heading and foot as the simulated streets draw them."""
     out = np.zeros((layout.size, layout.size))
     for number, thing in enumerate(layout.things):
         first, shape = THING_STATES * number, catalogue().classes[thing.class_name]
+        out[first, first] = out[first + 1, first + 1] = ANYWHERE_M**-2.0
         out[first + 2, first + 2] = (FLAT_BASE_SIGMA_M if shape.flat else BASE_SIGMA_M) ** -2.0
         sigma = np.maximum(SIZE_SIGMAS * shape.size_rel_sigma * np.array(shape.size_m), 1e-4)
         alike = SHARED_SIZE**2 + (1.0 - SHARED_SIZE**2) * np.eye(3)
@@ -62,6 +63,8 @@ def prior_information(layout: Layout, card: NoiseCard) -> Array:
     return out
 
 
+ANYWHERE_M = 1e4
+"""So wide that it tells nothing; a thing that no pass saw has a floor all the same."""
 BASE_SIGMA_M, FLAT_BASE_SIGMA_M = 0.06, 0.002
 """A thing stands on the road or on a pavement 0.12 m above it: half of each gives 0.06 m. A mark lies on the road."""
 SHARED_SIZE, SIZE_SIGMAS = 0.7, 0.95

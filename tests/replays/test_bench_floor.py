@@ -133,6 +133,14 @@ def test_a_simulated_pass_gives_a_sensible_floor() -> None:
     assert np.trace(solo_floor(CARD, 6.0)) > np.trace(cov)
 
 
+def test_a_thing_that_no_pass_saw_has_a_floor_as_wide_as_the_world() -> None:
+    world, ride = solo(5, "garbage_bin_overflow", 3.0)
+    layout = layout_of(world.things, [sense(world, ride, QUIET, 1)])
+    nothing = np.zeros((layout.size, layout.size))
+    cov = thing_block(floor_covariance([nothing], prior_information(layout, CARD)), 0)
+    assert np.sqrt(np.diag(cov)) == pytest.approx(1e4)
+
+
 def test_derivatives_are_those_of_the_projection() -> None:
     world, ride = solo(5, "pole", 3.0)
     drive = sense(world, ride, QUIET, 1)
