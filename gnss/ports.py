@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import re
 import socket
+import termios
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import SplitResult, urlsplit
@@ -89,23 +92,36 @@ def open_port(address: Address, baud: int = FIRST_BAUD) -> Port:
     return GpsdPort(address.host, address.port, address.device)
 
 
+@contextmanager
+def _line_faults() -> Iterator[None]:
+    """An unplugged device may answer any setting with termios.error, which is no OSError and pyserial lets through."""
+    try:
+        yield
+    except termios.error as error:
+        raise OSError(*error.args) from error
+
+
 class SerialPort:
     """A serial line of 8 data bits, no parity, one stop bit; other programs are kept off it."""
 
     def __init__(self, device: str, baud: int) -> None:
-        self._port = serial.Serial(device, baud, timeout=READ_WAIT_S, exclusive=True)
+        with _line_faults():
+            self._port = serial.Serial(device, baud, timeout=READ_WAIT_S, exclusive=True)
 
     def read(self) -> bytes:
-        data: bytes = self._port.read(1)
-        if data and (waiting := min(self._port.in_waiting, _LARGEST_READ)):
-            data += self._port.read(waiting)
+        with _line_faults():
+            data: bytes = self._port.read(1)
+            if data and (waiting := min(self._port.in_waiting, _LARGEST_READ)):
+                data += self._port.read(waiting)
         return data
 
     def set_baud(self, baud: int) -> None:
-        self._port.baudrate = baud
+        with _line_faults():
+            self._port.baudrate = baud
 
     def close(self) -> None:
-        self._port.close()
+        with _line_faults():
+            self._port.close()
 
 
 class TcpPort:

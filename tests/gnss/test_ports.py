@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import random
 import socket
 import threading
+import tty
 from collections.abc import Callable
 from contextlib import closing
 
@@ -14,7 +16,7 @@ import pytest
 from gnss.baud import JUNK_BYTES, PATIENCE_NS, RATES, BaudFinder
 from gnss.clock import ManualClock, SystemClock
 from gnss.errors import ReceiverError
-from gnss.ports import Address, GpsdPort, TcpPort, parse_address
+from gnss.ports import Address, GpsdPort, SerialPort, TcpPort, parse_address
 from gnss.receiver import SILENCE_S, ReceiverThread
 from gnss.refusal import Refusal
 from gnss.stream import StreamReader
@@ -167,6 +169,18 @@ def test_nothing_to_read_is_no_error() -> None:
         assert line.read() == b""
         line.set_baud(9600)
         done.set()
+
+
+def test_settings_of_an_unplugged_device_are_a_lost_line() -> None:
+    master, slave = os.openpty()
+    tty.setraw(slave)
+    line = SerialPort(os.ttyname(slave), 9600)
+    os.close(slave)
+    os.close(master)
+    for act in (lambda: line.set_baud(19_200), line.read):
+        with pytest.raises(OSError, match=r"."):
+            act()
+    line.close()
 
 
 def talk(finder: BaudFinder, baud: int, start_ns: int, seconds: float, rng: random.Random) -> int:
