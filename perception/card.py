@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+from perception.backends import BACKENDS
 from perception.boxes import PLACEMENTS
+from perception.calibration import Calibration, Platt
+from perception.card_table import CardTable, read_table
 from perception.catalogue import Catalogue
 from perception.decode import DECODERS
-from perception.errors import ModelError
 from perception.network import check_network
 
 _REQUIRED = frozenset(
     "version name onnx sha256 decoder input_wh color scale letterbox pad_value classes thresholds licence".split()
 )
 _NOTES = frozenset({"licence", "data", "metrics", "training", "limits"})
-_KNOWN = _REQUIRED | _NOTES | {"aliases", "privacy"}
+_KNOWN = _REQUIRED | _NOTES | {"aliases", "privacy", "mean", "std", "outputs", "backends", "calibration"}
 _NARROW_M = 1.0
 
 
@@ -41,8 +42,11 @@ class ModelCard:
     """All that is needed to run a detector and to say what it is.
 
     `classes` are the network's own names in output order; `class_ids[i]` is the place of own class i in
-    `class_names` (catalogue names), -1 where it is dropped. `scale` multiplies pixels of 0..255. Thresholds are
-    confidences: `confidence` for cases (`class_confidence` overrides it per catalogue class), `privacy` for redaction.
+    `class_names` (catalogue names), -1 where it is dropped. Pixels of 0..255 are multiplied by `scale`; then `mean` is
+    taken off and the rest divided by `std`, per colour in the order of `color`. `outputs` names the network's outputs
+    where their own names do not tell; `backends` are tried in this order, empty: see `backends.AUTO`.
+    Thresholds are confidences: `confidence` for cases (`class_confidence` overrides it per catalogue class), raw unless
+    `thresholds_are_calibrated`; `privacy`, always raw, is for redaction.
     """
 
     file: Path
@@ -64,10 +68,34 @@ class ModelCard:
     class_confidence: Mapping[str, float]
     privacy_classes: PrivacyClasses
     notes: Mapping[str, Any]
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+    outputs: tuple[str, ...] = ()
+    backends: tuple[str, ...] = ()
+    calibration: Calibration | None = None
+    thresholds_are_calibrated: bool = False
 
     def thresholds(self) -> dict[str, float]:
-        """Case threshold of every catalogue class that this model names."""
-        return {name: self.class_confidence.get(name, self.confidence) for name in self.class_names}
+        """Case threshold of every catalogue class that this model names, as its detections' confidence has it."""
+        return {name: self._threshold(name) for name in self.class_names}
+
+    def _threshold(self, name: str) -> float:
+        value = self.class_confidence.get(name, self.confidence)
+        if self.calibration is None or self.thresholds_are_calibrated or not self.calibration.calibrates(name):
+            return value
+        return self.calibration.by_class[name](value)
+
+    def confidence_is(self, class_name: str) -> str:
+        """What the confidence of this class's detections is: `calibrated` or `raw`."""
+        known = self.calibration is not None and self.calibration.calibrates(class_name)
+        return "calibrated" if known else "raw"
+
+    def prior_odds(self) -> dict[str, float]:
+        """Prior odds behind each calibrated class's confidence; raw classes are absent."""
+        if self.calibration is None:
+            return {}
+        found = {name: self.calibration.odds_before(name) for name in self.class_names}
+        return {name: odds for name, odds in found.items() if odds is not None}
 
 
 def load_card(file: Path, catalogue: Catalogue) -> ModelCard:
@@ -75,30 +103,15 @@ def load_card(file: Path, catalogue: Catalogue) -> ModelCard:
 
     `onnx` may be absolute or relative to the card. Raises ModelError naming file, key and remedy.
     """
-    card = _Reader(file, _read(file)).card(catalogue)
+    card = _Reader(file, read_table(file)).card(catalogue)
     check_network(card)
     return card
 
 
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        problem = f"the model card cannot be read ({error.strerror})"
-        raise ModelError(problem, file=file, remedy="give the path of a model card") from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ModelError(f"the model card is not TOML ({error})", file=file, remedy="mend that line") from error
-
-
-@dataclass(frozen=True, slots=True)
-class _Reader:
+class _Reader(CardTable):
     """Reads one card's table; every failure names the file, the key and the remedy."""
 
-    file: Path
-    table: Mapping[str, Any]
-
-    def fail(self, problem: str, remedy: str) -> NoReturn:
-        raise ModelError(problem, file=self.file, remedy=remedy)
+    __slots__ = ()
 
     def card(self, catalogue: Catalogue) -> ModelCard:
         self.check_keys()
@@ -107,7 +120,8 @@ class _Reader:
             self.fail("`classes` is empty or names a class twice", "list each class once, in output order")
         class_names, class_ids = self.map_classes(classes, catalogue)
         confidence, privacy, nms_iou, per_class = self.thresholds(class_names)
-        return ModelCard(
+        calibration, calibrated = self.calibration(class_names)
+        card = ModelCard(
             file=self.file,
             name=self.text("name"),
             onnx=self.file.parent / self.text("onnx"),
@@ -127,7 +141,15 @@ class _Reader:
             class_confidence=per_class,
             privacy_classes=self.privacy(class_names, catalogue),
             notes={key: self.table[key] for key in sorted(_NOTES & set(self.table))},
+            mean=self.three("mean", -1e6),
+            std=self.three("std", 0.0),
+            outputs=self.names(self.table.get("outputs", []), "outputs"),
+            backends=self.backends(),
+            calibration=calibration,
+            thresholds_are_calibrated=calibrated,
         )
+        self.check_thresholds(card)
+        return card
 
     def check_keys(self) -> None:
         if unknown := sorted(set(self.table) - _KNOWN):
@@ -139,34 +161,6 @@ class _Reader:
         if not str(self.section(self.table, "licence").get("weights", "")):
             self.fail("[licence] lacks `weights`", "state the licence of the weights")
 
-    def section(self, table: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-        value = table.get(key, {})
-        if not isinstance(value, dict):
-            self.fail(f"`{key}` is not a table", f"write it as [{key}] and lines of key = value")
-        return value
-
-    def text(self, key: str) -> str:
-        value = self.table[key]
-        if not isinstance(value, str) or not value:
-            self.fail(f"`{key}` is {value!r}", "give a text")
-        return value
-
-    def choice(self, key: str, allowed: tuple[str, ...]) -> str:
-        if (value := self.text(key)) not in allowed:
-            self.fail(f"`{key}` is {value!r}", f"use one of {list(allowed)}")
-        return value
-
-    def number(self, table: Mapping[str, Any], key: str, low: float, high: float) -> float:
-        value = table.get(key)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-            self.fail(f"`{key}` is {value!r}", f"give a number in {low}..{high}")
-        return float(value)
-
-    def names(self, value: object, key: str) -> tuple[str, ...]:
-        if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
-            self.fail(f"`{key}` is not a list of names", 'write it as ["a", "b"]')
-        return tuple(value)
-
     def input_wh(self) -> tuple[int, int]:
         size = self.table["input_wh"]
         if not isinstance(size, list) or len(size) != 2 or not all(type(v) is int and v > 0 for v in size):
@@ -175,19 +169,56 @@ class _Reader:
 
     def thresholds(self, class_names: tuple[str, ...]) -> tuple[float, float, float, dict[str, float]]:
         table = self.section(self.table, "thresholds")
-        if unknown := sorted(set(table) - {"confidence", "privacy", "nms_iou", "class"}):
-            self.fail(f"[thresholds] has unknown key {unknown[0]!r}", "use confidence, privacy, nms_iou and class")
+        self.only(table, {"confidence", "privacy", "nms_iou", "class"}, "[thresholds]")
         confidence, privacy, nms_iou = (self.number(table, key, 0, 1) for key in ("confidence", "privacy", "nms_iou"))
         rows = self.section(table, "class")
         if strange := sorted(set(rows) - set(class_names)):
             self.fail(f"[thresholds.class] names {strange[0]!r}", f"use one of {sorted(class_names)}")
         per_class = {name: self.number(rows, name, 0, 1) for name in rows}
-        lowest = min([confidence, *per_class.values()])
-        if privacy > lowest:
-            self.fail(
-                f"thresholds.privacy is {privacy}, above {lowest}", "make it the lowest: redaction wants more boxes"
-            )
         return confidence, privacy, nms_iou, per_class
+
+    def check_thresholds(self, card: ModelCard) -> None:
+        """Redaction wants more boxes than cases do, and a cap must not hide which boxes reach a threshold."""
+        raw = []
+        for name, value in card.thresholds().items():
+            row = None if card.calibration is None else card.calibration.by_class.get(name)
+            if row is not None and not value < row.cap:
+                problem = f"the threshold of {name!r} is {value:.3f} after calibration, but its `cap` is {row.cap}"
+                self.fail(problem, "lower the threshold below the cap")
+            raw.append(value if row is None else row.raw(value))
+        lowest = min(raw, default=card.confidence)
+        if card.privacy > lowest + 1e-9:
+            problem = f"thresholds.privacy is {card.privacy}, above {lowest:.6g}"
+            self.fail(problem, "make it the lowest: redaction wants more boxes")
+
+    def backends(self) -> tuple[str, ...]:
+        names = self.names(self.table.get("backends", []), "backends")
+        if strange := [name for name in names if name not in BACKENDS]:
+            self.fail(f"`backends` names {strange[0]!r}", f"use some of {sorted(BACKENDS)}")
+        return names
+
+    def calibration(self, class_names: tuple[str, ...]) -> tuple[Calibration | None, bool]:
+        """[calibration] prior_odds, thresholds = "raw" or "calibrated"; [calibration.class.NAME] scale, offset, cap."""
+        if "calibration" not in self.table:
+            return None, False
+        table = self.section(self.table, "calibration")
+        self.only(table, {"prior_odds", "thresholds", "class", "method", "fitted_on"}, "[calibration]")
+        prior = self.number(table, "prior_odds", 1e-6, 1e6)
+        kind = table.get("thresholds", "raw")
+        if kind not in ("raw", "calibrated"):
+            self.fail(f"calibration.thresholds is {kind!r}", 'say whether [thresholds] are "raw" or "calibrated"')
+        rows = self.section(table, "class")
+        if strange := sorted(set(rows) - set(class_names)):
+            self.fail(f"[calibration.class] names {strange[0]!r}", f"use some of {sorted(class_names)}")
+        by_class, odds = {}, {}
+        for name in rows:
+            row = self.section(rows, name)
+            self.only(row, {"scale", "offset", "cap", "prior_odds", "positives"}, f"[calibration.class.{name}]")
+            cap = self.number(row, "cap", 1e-3, 1) if "cap" in row else 1.0
+            by_class[name] = Platt(self.number(row, "scale", 1e-3, 1e3), self.number(row, "offset", -50, 50), cap)
+            if "prior_odds" in row:
+                odds[name] = self.number(row, "prior_odds", 1e-6, 1e6)
+        return Calibration(prior, by_class, odds), kind == "calibrated"
 
     def map_classes(self, classes: tuple[str, ...], catalogue: Catalogue) -> tuple[tuple[str, ...], tuple[int, ...]]:
         aliases = self.section(self.table, "aliases")
@@ -205,8 +236,7 @@ class _Reader:
 
     def privacy(self, class_names: tuple[str, ...], catalogue: Catalogue) -> PrivacyClasses:
         table = self.section(self.table, "privacy")
-        if unknown := sorted(set(table) - {"person", "vehicle"}):
-            self.fail(f"[privacy] has unknown key {unknown[0]!r}", "use person and vehicle")
+        self.only(table, {"person", "vehicle"}, "[privacy]")
         person, vehicle = (self.names(table.get(key, []), f"privacy.{key}") for key in ("person", "vehicle"))
         if strange := sorted(set(person + vehicle) - set(class_names)):
             self.fail(f"[privacy] names {strange[0]!r}", f"name classes of this model: {sorted(class_names)}")

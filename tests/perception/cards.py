@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,9 @@ from numpy.typing import NDArray
 from perception.catalogue import Catalogue, load_catalogue
 
 ROOT = Path(__file__).resolve().parents[2]
-_FLOAT = 1
+_FLOAT, _INT64 = 1, 7
+
+Array = NDArray[np.float32]
 
 
 def catalogue() -> Catalogue:
@@ -41,30 +44,45 @@ def _tensor(name: str, array: NDArray[np.float32]) -> bytes:
     return dims + _field(2, _FLOAT) + _field(8, name) + _field(9, array.astype("<f4").tobytes())
 
 
-def _value(name: str, shape: tuple[int, ...]) -> bytes:
-    dims = b"".join(_field(1, _field(1, size)) for size in shape)
-    return _field(1, name) + _field(2, _field(1, _field(1, _FLOAT) + _field(2, dims)))
+def _value(name: str, shape: Sequence[int | str], kind: int = _FLOAT) -> bytes:
+    """A port: sides are sizes, or names where the file leaves them open."""
+    dims = b"".join(_field(1, _field(2 if isinstance(size, str) else 1, size)) for size in shape)
+    return _field(1, name) + _field(2, _field(1, _field(1, kind) + _field(2, dims)))
 
 
 def _node(op: str, inputs: tuple[str, ...], output: str, attribute: bytes = b"") -> bytes:
     return b"".join(_field(1, name) for name in inputs) + _field(2, output) + _field(4, op) + attribute
 
 
-def constant_network(file: Path, output: NDArray[np.float32], input_wh: tuple[int, int], names: str | None) -> None:
-    """Write an ONNX that answers `output` to any picture; `names` goes into its metadata as ultralytics does."""
+def constant_network(
+    file: Path,
+    output: Array | Mapping[str, Array],
+    input_wh: tuple[int, int],
+    names: str | None,
+    *,
+    opset: int = 17,
+    open_sides: bool = False,
+    sized: bool = False,
+) -> None:
+    """Write an ONNX that answers `output` to any picture; `names` goes into its metadata as ultralytics does.
+
+    Several outputs are given by name. `open_sides`: batch, height and width, and all sides of the outputs, are left
+    open in the file. `sized`: a second input `orig_target_sizes`, which is not used.
+    """
+    outputs = output if isinstance(output, Mapping) else {"output0": output}
     width, height = input_wh
     keepdims = _field(5, _field(1, "keepdims") + _field(3, 0) + _field(20, 2))
-    graph = (
-        _field(1, _node("ReduceSum", ("images",), "sum", keepdims))
-        + _field(1, _node("Mul", ("sum", "zero"), "nothing"))
-        + _field(1, _node("Add", ("fixed", "nothing"), "output0"))
-        + _field(2, "constant")
-        + _field(5, _tensor("fixed", output))
-        + _field(5, _tensor("zero", np.zeros(1, np.float32)))
-        + _field(11, _value("images", (1, 3, height, width)))
-        + _field(12, _value("output0", output.shape))
-    )
-    model = _field(1, 8) + _field(7, graph) + _field(8, _field(1, "") + _field(2, 17))
+    graph = _field(1, _node("ReduceSum", ("images",), "sum", keepdims))
+    graph += _field(1, _node("Mul", ("sum", "zero"), "nothing")) + _field(2, "constant")
+    graph += _field(5, _tensor("zero", np.zeros(1, np.float32)))
+    graph += _field(11, _value("images", ("batch", 3, "h", "w") if open_sides else (1, 3, height, width)))
+    if sized:
+        graph += _field(11, _value("orig_target_sizes", (1, 2), _INT64))
+    for name, array in outputs.items():
+        graph += _field(5, _tensor(f"{name}.fixed", array))
+        graph += _field(1, _node("Add", (f"{name}.fixed", "nothing"), name))
+        graph += _field(12, _value(name, tuple(f"{name}{i}" for i in range(array.ndim)) if open_sides else array.shape))
+    model = _field(1, 8) + _field(7, graph) + _field(8, _field(1, "") + _field(2, opset))
     if names is not None:
         model += _field(14, _field(1, "names") + _field(2, names))
     file.write_bytes(model)
@@ -107,12 +125,13 @@ def yolo_output(*boxes: tuple[float, float, float, float, float, float]) -> NDAr
 
 def write_card(
     folder: Path,
-    output: NDArray[np.float32] | None = None,
+    output: Array | Mapping[str, Array] | None = None,
     names: str | None = None,
     changes: Mapping[str, str] | None = None,
+    **network: Any,
 ) -> Path:
-    """A constant network `tiny.onnx` and its card in `folder`; gives the card's path."""
-    constant_network(folder / "tiny.onnx", yolo_output() if output is None else output, (64, 32), names)
+    """A constant network `tiny.onnx` and its card in `folder`; gives the card's path. `network`: see above."""
+    constant_network(folder / "tiny.onnx", yolo_output() if output is None else output, (64, 32), names, **network)
     card = folder / "card.toml"
     card.write_text(card_text(folder / "tiny.onnx", changes), encoding="utf-8")
     return card
