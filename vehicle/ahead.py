@@ -9,7 +9,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from gnss.clock import stopwatch
 from perception.detector import Detector
-from perception.types import Frame
+from perception.network import NetworkFault
+from perception.types import Frame, Shed
 from replays.source import Item, RecordedFrame
 from vehicle.stages import Stages
 
@@ -18,7 +19,7 @@ FRAMES_AHEAD = 2
 
 _ITEMS_AHEAD = 1000
 
-_Looked = tuple[RecordedFrame, float]
+_Looked = tuple[RecordedFrame | Shed, float]
 _Entry = Item | Future[_Looked] | BaseException | None
 
 
@@ -26,7 +27,8 @@ class LookAhead:
     """Yields a source's items in their order, every `Frame` looked at; a context manager.
 
     One thread reads and `at_once` threads detect, so the network works while the consumer handles earlier frames. Order
-    and content are those of doing all in turn: only the time differs. What either raises reaches the consumer.
+    and content are those of doing all in turn: only the time differs. What either raises reaches the consumer; a frame
+    to which the network gives no usable answer becomes a `Shed` that says why.
     """
 
     def __init__(self, source: Iterable[Item], detector: Detector, stages: Stages, at_once: int = 1) -> None:
@@ -95,5 +97,10 @@ class LookAhead:
 
     def _look(self, frame: Frame) -> _Looked:
         elapsed = stopwatch()
-        found = RecordedFrame(frame, self._detector.detect(frame), model=self._detector.card.sha256)
+        found: RecordedFrame | Shed
+        try:
+            found = RecordedFrame(frame, self._detector.detect(frame), model=self._detector.card.sha256)
+        except NetworkFault as fault:
+            # Not looked at: with no boxes instead, it would be proof that nothing is there, and a picture unredacted.
+            found = Shed(frame.stamp_ns, frame.camera, frame.index, str(fault))
         return found, elapsed()

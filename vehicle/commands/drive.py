@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import argparse
+<<<<<<< Updated upstream
 import math
+=======
+import sys
+>>>>>>> Stashed changes
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
 from perception.errors import SetupError
+from perception.network import NetworkFault
 from perception.redaction import quality
 from perception.types import Frame
 from replays.detections import DetectedFrame, write_detections
@@ -148,5 +153,9 @@ def _detected(source: DriveSource, kit: Equipment, tell: Callable[[int, int], No
             done += 1
             tell(done, source.totals.frames)
             sharpness, exposure = quality(item.image)
-            found = kit.detector.detect(item)
+            try:
+                found = kit.detector.detect(item)
+            except NetworkFault as fault:  # no line means not looked
+                print(f"{item.camera}: frame {item.index} left out: {fault}", file=sys.stderr)
+                continue
             yield DetectedFrame(item.camera, item.index, found, sharpness, exposure, kit.card.sha256)
