@@ -60,9 +60,9 @@ def test_frames_without_an_answer_are_shed_and_counted(card: Path, at_once: int)
         at_once=at_once,
     )  # fmt: skip
     image = np.zeros((SMALL.height, SMALL.width, 3), np.uint8)
-    items: list[Frame | Fix] = [Frame(n * 10**8, SMALL.name, n, image) for n in range(30)]
-    items += [make_fix(0.0, 8.0 * s, s * 10**9) for s in range(5)]
-    session.run(sorted(items, key=lambda item: item.stamp_ns))
+    frames = [Frame(n * 10**8, SMALL.name, n, image) for n in range(30)]
+    fixes = [make_fix(0.0, 8.0 * s, s * 10**9) for s in range(4)]
+    session.run([item for s in range(3) for item in (fixes[s], *frames[10 * s : 10 * s + 10])] + [fixes[3]])
     assert [e.index for e in events if isinstance(e, Shed)] == list(range(0, 30, 3))
     assert [e.index for e in events if isinstance(e, Seen)] == [n for n in range(30) if n % 3]
     assert session.counts[f"shed: {REASON}"] == 10

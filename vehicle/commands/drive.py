@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import argparse
-<<<<<<< Updated upstream
 import math
-=======
 import sys
->>>>>>> Stashed changes
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
