@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gnss.types import Fix
 from perception.card import ModelCard, load_card
 from perception.network import NetworkFault
 from perception.pipeline import Pipeline
 from perception.redaction import Redactor
 from perception.types import CalibrationUpdate, Detections, Frame, KnownObjects, Seen, Shed
+from replays.source import Item
 from tests.builders import CATALOGUE, CLASS_NAMES, make_fix, make_setup
 from tests.vehicle.drives import SMALL
 from vehicle.session import Session
@@ -61,8 +61,10 @@ def test_frames_without_an_answer_are_shed_and_counted(card: Path, at_once: int)
     )  # fmt: skip
     image = np.zeros((SMALL.height, SMALL.width, 3), np.uint8)
     frames = [Frame(n * 10**8, SMALL.name, n, image) for n in range(30)]
-    fixes = [make_fix(0.0, 8.0 * s, s * 10**9) for s in range(4)]
-    session.run([item for s in range(3) for item in (fixes[s], *frames[10 * s : 10 * s + 10])] + [fixes[3]])
+    items: list[Item] = []
+    for second in range(3):
+        items += [make_fix(0.0, 8.0 * second, second * 10**9), *frames[10 * second : 10 * second + 10]]
+    session.run(items)
     assert [e.index for e in events if isinstance(e, Shed)] == list(range(0, 30, 3))
     assert [e.index for e in events if isinstance(e, Seen)] == [n for n in range(30) if n % 3]
     assert session.counts[f"shed: {REASON}"] == 10
