@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import enum
-import itertools
 import math
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 from gnss import ego_model as model
-from gnss.ego_model import EgoParams
-from gnss.ego_track import Reading
-from gnss.odometry import Odometry
+from gnss.ego_params import EgoParams
+from gnss.ego_track import Node, Reading
 from gnss.types import Fix, FixQuality
 
 ToEnu = Callable[[Fix], tuple[float, float]]
@@ -46,11 +46,37 @@ def check_fix(fix: Fix, params: EgoParams) -> FixRefusal | None:
     return None
 
 
+def frozen(fix: Fix, last: Fix, wheel_mps: float | None) -> bool:
+    """Does the receiver repeat the last position although the car moves?"""
+    if (last.lat_deg, last.lon_deg) != (fix.lat_deg, fix.lon_deg):
+        return False
+    return abs(wheel_mps) > 1.0 if wheel_mps is not None else (fix.speed_mps or 0.0) > 1.0
+
+
+class FixedTrust:
+    """The first fixed integers after float solutions are often wrong: believed little better than those, at first."""
+
+    def __init__(self) -> None:
+        self._floats_m = 0.0
+        self._run = 0
+
+    def least_m(self, fix: Fix, params: EgoParams) -> float:
+        """Sigma per axis in m below which this fix is not believed; call it once for every fix."""
+        if fix.quality is not FixQuality.RTK_FIXED:
+            self._floats_m, self._run = math.hypot(*model.fix_sigma(fix, params)), 0
+            return 0.0
+        self._run += 1
+        if self._run > params.reflections.new_fixed_count:
+            return 0.0
+        return self._floats_m * params.reflections.new_fixed_share * 0.5 ** (self._run - 1)
+
+
 def own_heading(fix: Fix, wheel_mps: float | None, params: EgoParams) -> tuple[float, float] | None:
     """(heading from true north, sigma) in rad that a fix alone gives: dual antenna, or course when fast enough."""
     if fix.heading_deg is not None:
         return math.radians(fix.heading_deg), math.radians(fix.heading_acc_deg or 1.0)
-    if fix.course_deg is None or fix.speed_mps is None or fix.speed_mps < params.course_min_speed_mps:
+    least = params.course_min_speed_mps if fix.course_acc_deg is None else params.course_stated_min_mps
+    if fix.course_deg is None or fix.speed_mps is None or fix.speed_mps < least:
         return None
     back = 180.0 if wheel_mps is not None and wheel_mps < 0.0 else 0.0
     sigma = max(math.radians(fix.course_acc_deg or 0.0), params.course_velocity_sigma_mps / fix.speed_mps)
@@ -71,14 +97,17 @@ def displacement_heading(stretch: Sequence[Reading], to_enu: ToEnu) -> tuple[flo
     return None
 
 
-def agree(readings: Sequence[Reading], to_enu: ToEnu, odometry: Odometry) -> bool:
-    """Is each step between the fixes no longer than the speed says, within noise?"""
-    for one, two in itertools.pairwise(readings):
-        dt = (two.stamp_ns - one.stamp_ns) * 1e-9
-        wheel = odometry.speed_at(two.stamp_ns)
-        speed = abs(wheel) if wheel is not None else two.fix.speed_mps
-        step = math.dist(to_enu(one.fix), to_enu(two.fix))
-        slack = 4.0 * math.hypot(one.white_m, two.white_m) + 1.0 + 2.0 * dt
-        if step > (60.0 if speed is None else speed) * dt + slack:
-            return False
-    return True
+def agree(run: Sequence[Node], to_enu: ToEnu, params: EgoParams) -> bool:
+    """Do refused fixes tell of one way? They went somewhere, and lie off the way reckoned by the same all along.
+
+    At a standstill they always agree, reflections as well; and what scatters is a reflection, though it be on one side.
+    """
+    places = np.array([to_enu(node.reading.fix) for node in run])
+    way, span = math.dist(places[0], places[-1]), (run[-1].stamp_ns - run[0].stamp_ns) * 1e-9
+    if way < params.believe_way_m:
+        return False
+    if way > 10.0 * params.believe_way_m and span > 6.0 * params.believe_s:
+        return True  # no reflection lasts so long: the filter is lost
+    off = places - np.array([node.x[:2] for node in run])
+    off -= off.mean(axis=0)
+    return float(np.sqrt(0.5 * np.mean((off**2).sum(axis=1)))) < params.believe_spread_m + 0.01 * way

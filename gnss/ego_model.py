@@ -8,10 +8,10 @@ Gauss-Markov process, so it is kept apart from what odometry makes precise: that
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 
 import numpy as np
 
+from gnss.ego_params import EgoParams
 from gnss.odometry import Travel
 from gnss.types import Array, Fix, FixQuality
 
@@ -19,76 +19,31 @@ E, N, PSI, V, GYRO, SCALE, BE, BN = range(8)
 SIZE = 8
 
 
-@dataclass(frozen=True, slots=True)
-class QualitySigma:
-    """1-sigma per axis of one class: `per_hdop_m` x HDOP when the receiver gives no accuracy; at least `floor_m`."""
-
-    per_hdop_m: float
-    floor_m: float
-
-
-def _quality_table() -> dict[FixQuality, QualitySigma]:
-    return {
-        FixQuality.SINGLE: QualitySigma(1.5, 0.5),
-        FixQuality.DIFFERENTIAL: QualitySigma(1.0, 0.4),
-        FixQuality.PPS: QualitySigma(1.5, 0.5),
-        FixQuality.RTK_FIXED: QualitySigma(0.03, 0.02),
-        FixQuality.RTK_FLOAT: QualitySigma(0.4, 0.2),
-        FixQuality.DEAD_RECKONING: QualitySigma(5.0, 2.0),
-        FixQuality.SIMULATION: QualitySigma(1.0, 0.02),
-    }
-
-
-@dataclass(frozen=True, slots=True)
-class EgoParams:
-    """Every number of the ego filter. Sigmas are 1 sigma; planning values of the literature for kinematic receivers.
-
-    `antenna_x_m` forward and `antenna_y_m` left of the reference point; `latency_s` > 0: a fix is older than its stamp.
-    """
-
-    antenna_x_m: float = 0.0
-    antenna_y_m: float = 0.0
-    latency_s: float = 0.0
-    qualities: dict[FixQuality, QualitySigma] = field(default_factory=_quality_table)
-    bias_share: float = 0.8
-    white_share: float = 0.6
-    bias_tau_s: float = 60.0
-    time_sigma_s: float = 0.01
-    speed_sigma_mps: float = 0.1
-    course_velocity_sigma_mps: float = 0.1
-    course_floor_deg: float = 0.5
-    course_min_speed_mps: float = 1.5
-    accel_noise_mps2: float = 1.2
-    turn_noise_rps: float = 0.18
-    gyro_noise_dps: float = 0.1
-    gyro_bias_sigma_dps: float = 0.5
-    gyro_bias_walk_dps: float = 0.003
-    odometer_noise: float = 0.03
-    odometer_slip: float = 0.02
-    odometer_scale_sigma: float = 0.02
-    odometer_scale_walk: float = 1e-4
-    gate_floor_m: float = 0.5
-    gate_chi2: float = 16.0
-    huber_chi2: float = 5.99
-    near_fix_s: float = 1.5
-    dead_reckoning_s: float = 10.0
-    coast_s: float = 3.0
-    good_sigma_m: float = 3.0
-    good_heading_deg: float = 5.0
-    max_h_acc_m: float = 50.0
-    smooth_nodes: int = 60
-    keep_s: float = 300.0
-
-
-def fix_sigma(fix: Fix, params: EgoParams) -> tuple[float, float]:
-    """(bias, white) 1-sigma per axis in metres of a fix."""
+def fix_sigma(fix: Fix, params: EgoParams, least_m: float = 0.0) -> tuple[float, float]:
+    """(bias, white) 1-sigma per axis in metres of a fix, not below `least_m`; from few satellites it is coarse."""
     table = params.qualities.get(fix.quality, params.qualities[FixQuality.SINGLE])
     if fix.h_acc_m is not None:
         total = fix.h_acc_m
     else:
         total = table.per_hdop_m * max(1.0 if fix.hdop is None else fix.hdop, 0.5)
     total = max(total, table.floor_m)
-    return params.bias_share * total, params.white_share * total
+    if fix.satellites is not None and fix.satellites < params.reflections.few_satellites:
+        total = max(total, params.reflections.few_sigma_m)
+    total = max(total, least_m)
+    # What reflections add stays for a while: it is no white noise.
+    clear = min(total, table.open_m)
+    return math.sqrt(total**2 - clear**2 + (params.bias_share * clear) ** 2), params.white_share * clear
+
+
+def driven_m(x: Array, travel: Travel) -> float:
+    """Way driven, metres, by wheels or by the filter's speed."""
+    return travel.distance_m if travel.wheel else abs(float(x[V])) * float(travel.t_s[-1])
+
+
+def reflected_share(fix: Fix, sigma_m: float, params: EgoParams) -> float:
+    """Share (0..1) of a fix's variance that reflections make, when `sigma_m` per axis is believed of it."""
+    table = params.qualities.get(fix.quality, params.qualities[FixQuality.SINGLE])
+    return 1.0 - min(1.0, (table.open_m / max(sigma_m, 1e-6)) ** 2)
 
 
 def start_state(
@@ -114,9 +69,12 @@ def start_state(
 
 
 def predict(
-    x: Array, p: Array, travel: Travel, bias_sigma: float, last_bias_sigma: float, params: EgoParams
+    x: Array, p: Array, travel: Travel, params: EgoParams, *, halted: bool = False
 ) -> tuple[Array, Array, Array]:
-    """Carry state and covariance along `travel`; returns (x, p, transition matrix)."""
+    """Carry state and covariance along `travel`; returns (x, p, transition matrix). The GNSS bias stays as it was.
+
+    `halted`: without wheels, Doppler says that the car stands.
+    """
     dt = float(travel.t_s[-1])
     sin, cos = math.sin(x[PSI]), math.cos(x[PSI])
     unit_e = travel.x[-1] * sin - travel.y[-1] * cos
@@ -137,30 +95,34 @@ def predict(
     if travel.wheel:
         f[V, V], f[V, SCALE] = 0.0, travel.speed_mps[-1]
         out[V] = (1.0 + x[SCALE]) * travel.speed_mps[-1]
-    # A much better class of fix has a bias of its own: the old one says nothing about it.
-    keep = 0.0 if bias_sigma < 0.4 * last_bias_sigma else math.exp(-dt / params.bias_tau_s)
-    f[BE, BE] = f[BN, BN] = keep
-    out[BE] *= keep
-    out[BN] *= keep
-    q = _process_noise(x, travel, dt, params)
-    worse = max(0.0, bias_sigma**2 - last_bias_sigma**2)
-    q[BE, BE] = q[BN, BN] = (1.0 - keep * keep) * bias_sigma**2 + keep * worse
-    p_new = f @ p @ f.T + q
+    p_new = f @ p @ f.T + _process_noise(x, travel, dt, params, halted)
     return out, 0.5 * (p_new + p_new.T), f
 
 
-def _process_noise(x: Array, travel: Travel, dt: float, params: EgoParams) -> Array:
+def age_bias(x: Array, p: Array, f: Array, keep: float, grown_m2: float) -> tuple[Array, Array, Array]:
+    """A prediction (x, p, f) whose GNSS bias keeps the share `keep` of its value and gains variance `grown_m2`."""
+    x, p, f = x.copy(), p.copy(), f.copy()
+    x[BE:] *= keep
+    p[BE:, :] *= keep
+    p[:, BE:] *= keep
+    p[BE, BE] += grown_m2
+    p[BN, BN] += grown_m2
+    f[BE, BE] = f[BN, BN] = keep
+    return x, p, f
+
+
+def _process_noise(x: Array, travel: Travel, dt: float, params: EgoParams, halted: bool) -> Array:
     q = np.zeros((SIZE, SIZE))
     speed = travel.distance_m / dt if travel.wheel and dt > 0 else abs(float(x[V]))
     distance = speed * dt
     psi = float(x[PSI]) - 0.5 * float(travel.turn_rad[-1])
     ahead, right = np.array([math.sin(psi), math.cos(psi)]), np.array([math.cos(psi), -math.sin(psi)])
-    heading = heading_noise(speed, travel.gyro, travel.still, params)
+    heading = heading_noise(speed, travel.gyro, travel.still or halted, params)
     if travel.wheel:
         along = params.odometer_noise**2 * distance + 1e-6 * dt
         q[V, V] = 0.05**2
     else:
-        accel = params.accel_noise_mps2**2
+        accel = (params.halt_accel_mps2 if halted else params.accel_noise_mps2) ** 2
         along = accel * dt**3 / 3.0
         q[V, V] = accel * dt
         q[:2, V] = q[V, :2] = ahead * accel * dt**2 / 2.0
@@ -179,7 +141,7 @@ def heading_noise(speed: float, gyro: bool, still: bool, params: EgoParams) -> f
         return math.radians(0.02) ** 2
     if gyro:
         return math.radians(params.gyro_noise_dps) ** 2
-    return (params.turn_noise_rps * min(1.0, speed / 3.0)) ** 2 + math.radians(0.1) ** 2
+    return (params.turn_noise_rps * min(1.0, speed / params.turn_full_mps)) ** 2 + math.radians(0.1) ** 2
 
 
 def update(x: Array, p: Array, h: Array, innovation: Array, r: Array) -> tuple[Array, Array]:
@@ -196,19 +158,26 @@ def mahalanobis2(p: Array, h: Array, innovation: Array, r: Array) -> float:
     return float(innovation @ np.linalg.solve(h @ p @ h.T + r, innovation))
 
 
-def position_reading(x: Array, east: float, north: float, params: EgoParams) -> tuple[Array, Array]:
-    """(h, innovation) of a fix of the antenna at (east, north), lever arm and bias included."""
+def position_reading(
+    x: Array, east: float, north: float, params: EgoParams, *, aligned: bool = True
+) -> tuple[Array, Array]:
+    """(h, innovation) of a fix of the antenna at (east, north), lever arm and bias included.
+
+    Where the heading is unknown the lever arm is left out (`position_noise` has it then): it would teach a heading.
+    """
     sin, cos = math.sin(x[PSI]), math.cos(x[PSI])
-    lever_e = params.antenna_x_m * sin - params.antenna_y_m * cos
-    lever_n = params.antenna_x_m * cos + params.antenna_y_m * sin
+    lever_e = params.antenna_x_m * sin - params.antenna_y_m * cos if aligned else 0.0
+    lever_n = params.antenna_x_m * cos + params.antenna_y_m * sin if aligned else 0.0
     h = np.zeros((2, SIZE))
     h[0, E] = h[0, BE] = h[1, N] = h[1, BN] = 1.0
     h[0, PSI], h[1, PSI] = lever_n, -lever_e
     return h, np.array([east - x[E] - lever_e - x[BE], north - x[N] - lever_n - x[BN]])
 
 
-def position_noise(x: Array, white: float, params: EgoParams) -> Array:
-    """White noise (2, 2) of a fix: its own, and that of its stamp along the motion."""
+def position_noise(x: Array, white: float, params: EgoParams, *, aligned: bool = True) -> Array:
+    """White noise (2, 2) of a fix: its own, that of its stamp along the motion, a lever arm that points nowhere."""
+    if not aligned:
+        white = math.hypot(white, params.antenna_x_m, params.antenna_y_m)
     along = x[V] * params.time_sigma_s * np.array([math.sin(x[PSI]), math.cos(x[PSI])])
     noise: Array = white**2 * np.eye(2) + np.outer(along, along)
     return noise

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from gnss import ego_model as model
-from gnss.ego_model import PSI, SCALE, E, EgoParams, N, V
+from gnss.ego_model import PSI, SCALE, E, N, V
+from gnss.ego_params import EgoParams
 from gnss.geodesy import LocalFrame, wrap_deg
 from gnss.odometry import Travel
 from gnss.types import Array, Fix
@@ -16,7 +17,7 @@ from gnss.types import Array, Fix
 
 @dataclass(slots=True, eq=False)
 class Reading:
-    """A usable fix: validity stamp (latency removed), antenna place and its two sigmas."""
+    """A usable fix: validity stamp (latency removed), antenna place and its two sigmas as stated."""
 
     stamp_ns: int
     fix: Fix
@@ -26,7 +27,13 @@ class Reading:
 
 @dataclass(slots=True, eq=False)
 class Node:
-    """Filtered and smoothed state at a fix; `travel` leads here from the node before (None: a stretch starts)."""
+    """Filtered and smoothed state at a fix; `travel` leads here from the node before (None: a stretch starts).
+
+    `placed`: the fix's position was used, not only its speed; `placed_ns`: the last node at or before this with one.
+    A fix that is not `placed` is taken for a reflection. `parent`: the node before, of the same guess. `doubt_m2`
+    (2, 2): what other guesses add to the variance of the place, as far as they are alive. `rough`: share of the last
+    fixes that were reflections. `skipped`: speed or course that did not fit, the latter `course_misses` in a row.
+    """
 
     reading: Reading
     x: Array
@@ -38,6 +45,13 @@ class Node:
     xs: Array
     ps: Array
     aligned: bool
+    placed: bool
+    placed_ns: int
+    parent: Node | None = None
+    doubt_m2: Array | None = None
+    rough: float = 0.0
+    skipped: tuple[str, ...] = ()
+    course_misses: int = 0
     _split: tuple[Array, Array] | None = None
 
     @property
@@ -52,12 +66,14 @@ class Node:
         """(common, own) of the smoothed covariance."""
         if self._split is None:
             self._split = model.split(self.ps)
+        if self.doubt_m2 is not None:
+            return self._split[0] + self.doubt_m2, self._split[1]
         return self._split
 
 
 def start_node(reading: Reading, x: Array, p: Array, aligned: bool) -> Node:
     """First node of a stretch."""
-    return Node(reading, x, p, None, np.eye(model.SIZE), x, p, x, p, aligned)
+    return Node(reading, x, p, None, np.eye(model.SIZE), x, p, x, p, aligned, True, reading.stamp_ns)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,16 +87,20 @@ class Place:
     common: Array
     own: Array
 
+    def variance_m2(self) -> float:
+        """Mean variance of the position per axis, with the part common to the pass."""
+        return 0.5 * float(np.trace(self.common) + np.trace(self.own[:2, :2]))
 
-def smooth(nodes: list[Node], limit: int) -> None:
-    """Run the smoother back from the newest node over its stretch, at most `limit` nodes."""
-    last = nodes[-1]
-    last.smoothed(last.x, last.p)
-    for i in range(len(nodes) - 1, max(0, len(nodes) - limit), -1):
+
+def smooth(nodes: list[Node], start: int, end: int) -> None:
+    """Run the smoother back from node `start`, which is smoothed already, to node `end` (start > end)."""
+    for i in range(start, end, -1):
         after, before = nodes[i], nodes[i - 1]
         if after.travel is None:
-            return
-        before.smoothed(*model.smooth_step(before.x, before.p, after.f, after.x_pred, after.p_pred, after.xs, after.ps))
+            before.smoothed(before.x, before.p)
+        else:
+            back = model.smooth_step(before.x, before.p, after.f, after.x_pred, after.p_pred, after.xs, after.ps)
+            before.smoothed(*back)
 
 
 def between(a: Node, b: Node, stamp_ns: int, params: EgoParams) -> Place:
@@ -111,9 +131,10 @@ def between(a: Node, b: Node, stamp_ns: int, params: EgoParams) -> Place:
 
 def beyond(a: Node, travel: Travel, params: EgoParams) -> Place:
     """Pose at the end of `travel` after node `a`: dead reckoning with a covariance that grows."""
-    bias = a.reading.bias_m
-    x, p, _ = model.predict(a.xs, a.ps, travel, bias, bias, params)
+    x, p, _ = model.predict(a.xs, a.ps, travel, params)
     common, own = model.split(p)
+    if a.doubt_m2 is not None:
+        common = common + a.doubt_m2
     return Place(float(x[E]), float(x[N]), float(x[PSI]), float(x[V]), common, own)
 
 
@@ -121,9 +142,11 @@ def before(b: Node, travel: Travel, params: EgoParams) -> Place:
     """Pose at the start of `travel`, which ends at node `b`: dead reckoning backwards."""
     x = b.xs.copy()
     x[PSI] += travel.turn_rad[-1]
-    start = model.predict(x, b.ps, travel, b.reading.bias_m, b.reading.bias_m, params)
+    start = model.predict(x, b.ps, travel, params)
     east, north = 2.0 * x[E] - start[0][E], 2.0 * x[N] - start[0][N]
     common, own = model.split(start[1])
+    if b.doubt_m2 is not None:
+        common = common + b.doubt_m2
     speed = (1.0 + x[SCALE]) * travel.speed_mps[0] if travel.wheel else x[V]
     return Place(float(east), float(north), float(x[PSI]), float(speed), common, own)
 

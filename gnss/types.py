@@ -86,7 +86,7 @@ class Pose:
 
     `cov_common_m2` (2, 2) east/north: GNSS error shared by the whole pass (a slow bias).
     `cov_own` (3, 3) east m, north m, heading rad: what is independent of the pass-common part.
-    `heading_deg` is where the body points, clockwise from true north.
+    `heading_deg` is where the body points, clockwise from true north. `reason`: why the state is not GOOD.
     """
 
     stamp_ns: int
@@ -99,6 +99,7 @@ class Pose:
     state: PoseState
     cov_common_m2: Array
     cov_own: Array
+    reason: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "cov_common_m2", frozen_array(self.cov_common_m2, (2, 2)))

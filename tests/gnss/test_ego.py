@@ -138,26 +138,29 @@ def test_heading_without_course_comes_from_the_way() -> None:
 @pytest.mark.parametrize("odometry", [True, False])
 def test_dead_reckoning_into_a_gap_from_both_sides(odometry: bool) -> None:
     rng = np.random.default_rng(7)
-    road = drive(100.0)
-    outside = [f for f in fixes(road, rng) if not 30 < (f.stamp_ns - START_NS) / S < 90]
+    road = drive(250.0)
+    outside = [f for f in fixes(road, rng) if not 30 < (f.stamp_ns - START_NS) / S < 240]
     ego = run(outside, motions(road, rng) if odometry else ())
-    reach = 10.0 if odometry else 3.0
+    reach = 60.0 if odometry else 5.0
     grown = []
     for t in (30.2, 31.0, 30.0 + reach - 0.5):
         pose = ego.pose_at(START_NS + round(t * S))
         assert pose is not None
         grown.append(float(np.trace(pose.cov_own[:2, :2])))
         assert (pose.state is PoseState.DEAD_RECKONING) is (t > 31.5)
+        assert (pose.reason == "no usable fix within 1.5 s") is (t > 31.5)
         off = math.dist(FRAME.to_enu(pose.lat_deg, pose.lon_deg), road.at(pose.stamp_ns)[:2])
         assert off < 3.0 * math.sqrt(grown[-1] + float(np.trace(pose.cov_common_m2)))
     assert grown == sorted(grown)
-    assert ego.pose_at(START_NS + round((30.0 + reach + 0.5) * S)) is None
-    assert ego.pose_at(START_NS + 60 * S) is None
-    before = ego.pose_at(START_NS + 89 * S)
+    lost = START_NS + (41 if not odometry else 155) * S
+    assert ego.pose_at(lost) is None
+    assert ego.state_at(lost) == (PoseState.NONE, "position sigma above 15 m")
+    assert EgoFilter().state_at(lost) == (PoseState.NONE, "no fix yet")
+    before = ego.pose_at(START_NS + 239 * S)
     assert before is not None
     assert math.dist(FRAME.to_enu(before.lat_deg, before.lon_deg), road.at(before.stamp_ns)[:2]) < 2.5
     assert ego.pose_at(START_NS - S) is not None
-    assert ego.pose_at(START_NS - 20 * S) is None
+    assert ego.pose_at(START_NS - 20 * S if not odometry else START_NS - 130 * S) is None
 
 
 def shifted(fix: Fix, east_m: float) -> Fix:
@@ -278,11 +281,11 @@ def test_memory_is_bounded_and_forgetting_keeps_what_is_asked_for() -> None:
     rng = np.random.default_rng(14)
     road = drive(700.0)
     ego = run(fixes(road, rng), motions(road, rng, hz=5))
-    assert len(ego._nodes) <= 302
+    assert len(ego._past.nodes) <= 302
     assert len(ego.odometry._speed.stamps) <= 5 * 305
     kept = ego.pose_at(START_NS + 650 * S)
     ego.forget_before(START_NS + 649 * S)
-    assert len(ego._nodes) < 60
+    assert len(ego._past.nodes) < 60
     again = ego.pose_at(START_NS + 650 * S)
     assert kept is not None
     assert again is not None
