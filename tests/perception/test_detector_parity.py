@@ -158,8 +158,8 @@ def ultralytics_card(folder: Path, file: Path, size: tuple[int, int], decoder: s
     classes = ", ".join(f'"{name}"' for name in names.values())
     lines = {
         "version": "1", "name": '"random"', "onnx": f'"{file.name}"', "sha256": f'"{digest(file)}"',
-        "decoder": f'"{decoder}"', "input_wh": f"[{size[1]}, {size[0]}]", "color": '"rgb"', "scale": "0.00392156862745098",
-        "letterbox": '"center"', "pad_value": "114", "classes": f"[{classes}]",
+        "decoder": f'"{decoder}"', "input_wh": f"[{size[1]}, {size[0]}]", "color": '"rgb"',
+        "scale": "0.00392156862745098", "letterbox": '"center"', "pad_value": "114", "classes": f"[{classes}]",
         "thresholds": "{confidence = 0.1, privacy = 0.1, nms_iou = 0.6}", "licence": '{weights = "none"}',
     }  # fmt: skip
     card = folder / "random.toml"
