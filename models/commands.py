@@ -6,20 +6,18 @@ torch and ultralytics are loaded inside, when a command needs them; without the 
 from __future__ import annotations
 
 import importlib.util
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from models.card import DEFAULT_THRESHOLD, CardFacts, write_card
-from models.dataset import read_indices
+from models.card import write_card
 from models.errors import TrainingSetupError
-from models.evaluate import Scores, best_thresholds, evaluate
-from models.predictor import Predictor
-from models.prepare import DataSet, Prepared, prepare
+from models.measure import MeasureParams, Tell, measure
+from models.prepare import DataSet, Prepared, PrepareParams, prepare
 from models.recipe import load_recipe
+from models.report import Evaluation, write_report
 from perception.card import ModelCard, load_card
 from perception.catalogue import Catalogue
 from perception.errors import ModelError
@@ -29,23 +27,6 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 TRAIN_EXTRA = ("torch", "ultralytics", "onnx")
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """Result of `evaluate_model`: scores per set and class, the chosen thresholds, and the card if one was written."""
-
-    scores: Scores
-    thresholds: dict[str, float]
-    card: Path | None
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        sets = {
-            name: {c: {"ap50": s.ap50, "ap50_95": s.ap50_95, "boxes": s.boxes} for c, s in per_class.items()}
-            for name, per_class in self.scores.items()
-        }
-        return {"sets": sets, "thresholds": self.thresholds, "card": None if self.card is None else str(self.card)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +51,22 @@ def check_model(card: Path, catalogue: Catalogue) -> ModelCard:
     return load_card(card, catalogue)
 
 
-def prepare_data(recipe: Path, out: Path, weights: Path | None, photos: Path | None, renders: Path | None) -> Prepared:
+def prepare_data(
+    recipe: Path,
+    out: Path,
+    weights: Path | None,
+    photos: Sequence[Path],
+    renders: Path | None,
+    params: PrepareParams | None = None,
+) -> Prepared:
     """`qiji model prepare`: write one index of photos and renders to `out`.
 
-    photos: data set whose file names start with their source; renders: data set of source "renders"; weights: those of
-    the COCO teacher, needed for photos. Raises TrainingSetupError when neither is given or something in them is wrong.
+    photos: data sets whose file names start with their source; renders: data set of source "renders"; weights: those of
+    the COCO teacher, needed where a source wants one. Raises TrainingSetupError when no set is given or something in
+    them is wrong.
     """
     plan = load_recipe(recipe)
-    sets = [] if photos is None else [DataSet(photos)]
+    sets = [DataSet(folder) for folder in photos]
     sets += [] if renders is None else [DataSet(renders, only="renders")]
     if not sets:
         raise TrainingSetupError("no data set given", remedy="give --photos, --renders or both")
@@ -87,7 +76,7 @@ def prepare_data(recipe: Path, out: Path, weights: Path | None, photos: Path | N
         from models.teacher import Teacher
 
         teacher = Teacher(weights, plan.teacher_long_side)
-    return prepare(plan, sets, out, teacher)
+    return prepare(plan, sets, out, teacher, params or PrepareParams())
 
 
 def train_model(recipe: Path, params: TrainParams) -> Path:
@@ -107,23 +96,25 @@ def export_model(recipe: Path, checkpoint: Path, out: Path) -> str:
 
 
 def evaluate_model(
-    recipe: Path, onnx: Path, prepared: Sequence[Path], card: Path | None, threads: int = 2
+    recipe: Path,
+    onnx: Path,
+    prepared: Sequence[Path],
+    card: Path | None = None,
+    out: Path | None = None,
+    params: MeasureParams | None = None,
+    tell: Tell | None = None,
 ) -> Evaluation:
-    """`qiji model evaluate`: AP per class and source on the validation pictures; writes the card when asked.
+    """`qiji model evaluate`: all figures on the validation pictures; writes the card and the report folder when asked.
 
     Needs no torch. Raises TrainingSetupError when a file is missing or there is nothing to validate on.
     """
     plan = load_recipe(recipe)
-    pictures = read_indices(prepared, "val", plan.classes)
-    if not pictures:
-        raise TrainingSetupError("no validation pictures in the prepared folders", remedy="prepare at least one source")
-    predictor = Predictor(onnx, threads)
-    scores = evaluate(predictor, pictures, plan)
-    thresholds = best_thresholds(scores, plan.classes, DEFAULT_THRESHOLD)
+    result, facts = measure(plan, onnx, prepared, params or MeasureParams(), tell)
+    if out is not None:
+        write_report(result, out)
     if card is not None:
-        facts = CardFacts(onnx, thresholds, scores, _picture_counts(prepared), predictor.stages)
         write_card(plan, facts, card)
-    return Evaluation(scores, thresholds, card)
+    return result
 
 
 def require_train_extra() -> None:
@@ -139,11 +130,3 @@ def _summary(file: Path, catalogue: Catalogue) -> ModelSummary:
     except ModelError as error:
         return ModelSummary(file, file.parent.name, (), "", str(error))
     return ModelSummary(file, card.name, card.class_names, str(card.notes["licence"]["weights"]), "")
-
-
-def _picture_counts(prepared: Sequence[Path]) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for folder in prepared:
-        for key, value in json.loads((folder / "header.json").read_text(encoding="utf-8"))["pictures"].items():
-            counts[key] = counts.get(key, 0) + int(value)
-    return counts

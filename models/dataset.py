@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -109,6 +110,14 @@ def read_index(folder: Path, split: str, classes: tuple[str, ...]) -> list[Pictu
             )
         )
     return pictures
+
+
+def held_out_digest(pictures: Sequence[Picture]) -> str:
+    """Which pictures these are, as a short hash: a training writes down what it held out. Empty for none."""
+    if not pictures:
+        return ""
+    names = "\n".join(sorted(f"{picture.source}/{picture.path.name}" for picture in pictures))
+    return hashlib.sha256(names.encode("utf-8")).hexdigest()[:16]
 
 
 def _rows(values: list[list[float]]) -> Array:

@@ -1,156 +1,141 @@
-"""Average precision per class and data set, in numpy, on what the exported ONNX file says.
+"""How well a detector does: per class and set of pictures, on what the exported ONNX file says.
 
-A class is scored on a set only where that set's own labels cover it. Detections on teacher or ignore boxes of their
-class count neither way: the set says nothing about them. Teacher labels are scored apart, as agreement, never as truth.
-AP is the area under the precision envelope at 101 recalls, greedy matching by confidence (COCO's rule).
+A class is scored only on sources whose own labels list it. Where such a source is partial, a detection that a teacher
+agrees with counts neither way; the strict figure, without that excuse, stands beside it. Teacher labels are scored
+apart, as agreement, never as truth. A source without a licence is reported on and decides nothing.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
 
-import cv2
 import numpy as np
-import numpy.typing as npt
 
-from models.dataset import Picture
-from models.errors import TrainingSetupError
-from models.recipe import Recipe
-from perception.boxes import Boxes, iou
-from perception.decode import Decoded
-from perception.types import Image
+from models.figures import REPLICATES, interval95, picture_draws
+from models.matching import IOUS, Look, Tally, tally
+from models.recipe import Recipe, Source
 
-LOG = logging.getLogger(__name__)
-IOUS = np.linspace(0.5, 0.95, 10)
-Array = npt.NDArray[np.float64]
+POOLED = "photos"
+SIZES_PX: Mapping[str, tuple[float, float]] = {
+    "small": (0.0, 32.0),
+    "medium": (32.0, 96.0),
+    "large": (96.0, float("inf")),
+}
+"""COCO's bounds, here of the root of the area in the network's input, which is what the network sees."""
 
 
-@dataclass(frozen=True, slots=True)
+class Role(StrEnum):
+    """What a set of pictures may decide."""
+
+    GIVEN = "given labels"
+    AGREEMENT = "agreement with the teacher"
+    REPORT = "report only"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class ClassScore:
-    """One class on one set: AP at IoU 0.5, mean AP over 0.5..0.95, number of true boxes, and the raw curve at IoU 0.5.
-
-    confidence (N,) falls; hit (N,) says whether the detection is a true one.
-    """
+    """One class on one set. low, high: 95 % interval of ap50 over pictures; sizes: (AP50, boxes) by name."""
 
     ap50: float
     ap50_95: float
+    strict_ap50: float
+    low: float
+    high: float
     boxes: int
-    confidence: Array
-    hit: npt.NDArray[np.bool_]
+    pictures: int
+    sizes: Mapping[str, tuple[float, int]]
+    tally: Tally
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; what cannot be said is null."""
+        sizes = {name: {"ap50": _plain(ap), "boxes": boxes} for name, (ap, boxes) in self.sizes.items()}
+        numbers = ("ap50", "ap50_95", "strict_ap50", "low", "high")
+        plain = {name: _plain(getattr(self, name)) for name in numbers}
+        return {**plain, "boxes": self.boxes, "pictures": self.pictures, "sizes": sizes}
 
 
-Scores = Mapping[str, Mapping[str, ClassScore]]
+@dataclass(frozen=True, slots=True)
+class SetScores:
+    """Scores by class name of one set; rendered: its pictures were made by a program."""
+
+    role: Role
+    rendered: bool
+    classes: Mapping[str, ClassScore]
 
 
-def evaluate(predict: Callable[[Image], Decoded], pictures: Sequence[Picture], recipe: Recipe) -> Scores:
-    """Scores by set name, then class name.
-
-    Sets are "<source>" (given labels) and "<source> (agreement with the teacher)" for classes that only the teacher
-    labelled. Raises TrainingSetupError when a picture cannot be read.
-    """
-    by_source: dict[str, list[tuple[Picture, Decoded]]] = {}
-    for number, picture in enumerate(pictures, start=1):
-        image = cv2.imread(str(picture.path))
-        if image is None:
-            raise TrainingSetupError("not a readable picture", file=picture.path, remedy="prepare the data again")
-        by_source.setdefault(picture.source, []).append((picture, predict(np.asarray(image, np.uint8))))
-        if number % 100 == 0:
-            LOG.info("%d of %d pictures evaluated", number, len(pictures))
-    scores: dict[str, dict[str, ClassScore]] = {}
-    for name, pairs in sorted(by_source.items()):
-        source = recipe.source(name)
-        given = (*source.exhaustive, *source.partial, *source.pseudo)
-        labelled = {c for c in given if _has_given(pairs, recipe.classes.index(c))}
-        scores[name] = _set_scores(pairs, recipe, sorted(labelled), taught=False)
-        agreed = _set_scores(pairs, recipe, [c for c in source.pseudo if c not in labelled], taught=True)
-        if agreed:
-            scores[f"{name} (agreement with the teacher)"] = agreed
-    return scores
+Scores = Mapping[str, SetScores]
 
 
-def best_thresholds(scores: Scores, classes: Sequence[str], fallback: float) -> dict[str, float]:
-    """Confidence of the highest F1 per class over all sets with given labels; `fallback` for a class scored nowhere."""
-    chosen = {}
-    for name in classes:
-        mine = [s for key, per in scores.items() if "teacher" not in key for c, s in per.items() if c == name]
-        if not mine:
-            mine = [s for per in scores.values() for c, s in per.items() if c == name]
-        confidence = np.concatenate([s.confidence for s in mine]) if mine else np.zeros(0)
-        hit = np.concatenate([s.hit for s in mine]) if mine else np.zeros(0, bool)
-        if not hit.any():
-            chosen[name] = fallback
-            continue
-        order = np.argsort(-confidence, kind="stable")
-        found = np.cumsum(hit[order])
-        f1 = 2 * found / (np.arange(1, len(found) + 1) + sum(s.boxes for s in mine))
-        chosen[name] = float(confidence[order][int(f1.argmax())])
-    return chosen
+def evaluate(looks: Sequence[Look], recipe: Recipe, replicates: int = REPLICATES, seed: int = 0) -> Scores:
+    """Scores by set: "photos" (all photo sources that may decide), each source, and each source's teacher agreement."""
+    by_source: dict[str, list[Look]] = {}
+    for look in looks:
+        by_source.setdefault(look.picture.source, []).append(look)
+    sources = [recipe.source(name) for name in sorted(by_source)]
+    photos = [s for s in sources if not s.rendered and not s.report_only]
+    sets: dict[str, SetScores] = {}
+    pooled = {}
+    for name in recipe.classes:
+        listing = [look for s in photos if name in s.listed for look in by_source[s.name]]
+        if (score := _score(listing, recipe, name, replicates, seed)) is not None:
+            pooled[name] = score
+    if pooled:
+        sets[POOLED] = SetScores(Role.GIVEN, False, pooled)
+    for source in sources:
+        sets |= _source_sets(source, by_source[source.name], recipe, replicates, seed)
+    return sets
 
 
-def average_precision(hit: npt.NDArray[np.bool_], boxes: int) -> float:
-    """AP of detections in falling confidence: mean, over recalls 0, 0.01 .. 1, of the best precision from there on."""
-    if boxes == 0:
-        return float("nan")
-    if not len(hit):
-        return 0.0
-    found = np.cumsum(hit)
-    precision = found / np.arange(1, len(hit) + 1)
-    envelope = np.maximum.accumulate(precision[::-1])[::-1]
-    at = np.searchsorted(found / boxes, np.linspace(0, 1, 101) - 1e-12)
-    return float(np.append(envelope, 0.0)[np.minimum(at, len(envelope))].mean())
+def _source_sets(
+    source: Source, looks: Sequence[Look], recipe: Recipe, replicates: int, seed: int
+) -> dict[str, SetScores]:
+    made: dict[str, SetScores] = {}
+    given = {n: s for n in source.listed if (s := _score(looks, recipe, n, replicates, seed)) is not None}
+    if given:
+        role = Role.REPORT if source.report_only else Role.GIVEN
+        name = f"{source.name} ({role.value})" if source.report_only else source.name
+        made[name] = SetScores(role, source.rendered, dict(sorted(given.items())))
+    taught = [n for n in source.pseudo if n not in given]
+    agreed = {n: s for n in taught if (s := _score(looks, recipe, n, replicates, seed, taught=True)) is not None}
+    if agreed:
+        made[f"{source.name} ({Role.AGREEMENT.value})"] = SetScores(Role.AGREEMENT, source.rendered, agreed)
+    return made
 
 
-def match(found: Boxes, truth: Boxes, unknown: Boxes, limit: float) -> npt.NDArray[np.int8]:
-    """Verdict per detection (falling confidence): 1 true, 0 false, -1 on something the labels say nothing about."""
-    verdict = np.zeros(len(found), np.int8)
-    overlap = iou(found, truth)
-    free = np.ones(len(truth), bool)
-    for row in range(len(found)):
-        candidates = np.where(free, overlap[row], 0.0)
-        if len(candidates) and candidates.max() >= limit:
-            free[int(candidates.argmax())] = False
-            verdict[row] = 1
-    if len(unknown) and len(found):
-        excused = (iou(found, unknown) >= 0.5).any(axis=1) & (verdict == 0)
-        verdict[excused] = -1
-    return verdict
+def _score(
+    looks: Sequence[Look], recipe: Recipe, name: str, replicates: int, seed: int, *, taught: bool = False
+) -> ClassScore | None:
+    if not looks:
+        return None
+    counted = tally(looks, recipe, name, taught=taught)
+    return score_of(counted, replicates, seed) if counted.boxes else None
 
 
-def _has_given(pairs: Sequence[tuple[Picture, Decoded]], index: int) -> bool:
-    return any((picture.given[:, 0] == index).any() for picture, _ in pairs)
+def score_of(counted: Tally, replicates: int = REPLICATES, seed: int = 0) -> ClassScore:
+    """All figures of one tally."""
+    aps = [counted.ap(row) for row in range(len(IOUS))]
+    draws = picture_draws(counted.pictures, replicates, seed)
+    low, high = interval95(counted.replicates(draws)) if replicates else (float("nan"), float("nan"))
+    sizes = {name: counted.sized(*bounds) for name, bounds in SIZES_PX.items()}
+    return ClassScore(
+        aps[0], float(np.mean(aps)), counted.ap(strict=True), low, high, counted.boxes, counted.pictures, sizes, counted
+    )
 
 
-def _set_scores(
-    pairs: Sequence[tuple[Picture, Decoded]], recipe: Recipe, names: Sequence[str], *, taught: bool
-) -> dict[str, ClassScore]:
-    return {
-        name: score
-        for name in names
-        if (score := _class_score(pairs, recipe.classes.index(name), taught=taught)).boxes > 0
-    }
+def deciding(scores: Scores, name: str) -> list[ClassScore]:
+    """Scores of a class that may decide: photos if there are, else the sources, else agreement with the teacher."""
+    pooled = scores.get(POOLED)
+    if pooled is not None and name in pooled.classes:
+        rendered = [s.classes[name] for s in scores.values() if s.rendered and name in s.classes]
+        return [pooled.classes[name], *rendered]
+    for role in (Role.GIVEN, Role.AGREEMENT):
+        if found := [s.classes[name] for s in scores.values() if s.role is role and name in s.classes]:
+            return found
+    return []
 
 
-def _class_score(pairs: Sequence[tuple[Picture, Decoded]], index: int, *, taught: bool) -> ClassScore:
-    confidences: list[Array] = []
-    verdicts: list[npt.NDArray[np.int8]] = []
-    boxes = 0
-    for picture, found in pairs:
-        order = np.flatnonzero(found.class_id == index)
-        order = order[np.argsort(-found.confidence[order], kind="stable")]
-        truth = _of_class(picture.taught if taught else picture.given, index)
-        unknown = _of_class(picture.ignore if taught else np.concatenate((picture.taught, picture.ignore)), index)
-        boxes += len(truth)
-        confidences.append(found.confidence[order].astype(np.float64))
-        verdicts.append(np.stack([match(found.xyxy[order], truth, unknown, limit) for limit in IOUS]))
-    confidence, verdict = np.concatenate(confidences), np.concatenate(verdicts, axis=1)
-    order = np.argsort(-confidence, kind="stable")
-    confidence, verdict = confidence[order], verdict[:, order]
-    aps = [average_precision(row[row >= 0] == 1, boxes) for row in verdict]
-    known = verdict[0] >= 0
-    return ClassScore(aps[0], float(np.mean(aps)), boxes, confidence[known], verdict[0][known] == 1)
-
-
-def _of_class(rows: npt.NDArray[np.float32], index: int) -> Boxes:
-    return np.asarray(rows[rows[:, 0] == index, 1:], np.float32)
+def _plain(value: float) -> float | None:
+    return value if np.isfinite(value) else None

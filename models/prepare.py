@@ -1,7 +1,8 @@
 """From data sets to one index: given labels, teacher labels of what nobody labelled, and ignore boxes.
 
 The index is `index.jsonl` (one picture a line) beside `header.json`; pictures stay where they are. Renders are labelled
-exhaustively, so no teacher runs on them.
+exhaustively, so no teacher runs on them. Some of the training scenes become the split `calibration`: no training sees
+them, so they can say what a confidence is worth; validation pictures stay untouched for that.
 """
 
 from __future__ import annotations
@@ -11,20 +12,22 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from models.dataset import read_names
 from models.errors import TrainingSetupError
+from models.pictures import SUFFIXES, BadExample, read_labels, read_picture
 from models.recipe import Recipe, Source
+from models.scenes import held_out, perceptual_hash, scene_key, scenes, upstream_paths
 from perception.boxes import Boxes, area, iou
 from perception.types import Image
 
 LOG = logging.getLogger(__name__)
 SPLITS = ("train", "val")
+CALIBRATION = "calibration"
 Rows = list[list[float]]
 Found = list[tuple[str, float, Boxes]]
 Teach = Callable[[Image, float], Found]
@@ -33,17 +36,34 @@ MOSTLY_INSIDE = 0.7
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
-    """What `prepare` made: pictures, given boxes, teacher boxes and ignore boxes, each per class or split."""
+class PrepareParams:
+    """calibration_share: part of the training pictures held out to calibrate on, whole scenes, drawn by `seed`.
 
-    pictures: Counter[str]
-    given: Counter[str]
-    taught: Counter[str]
-    ignored: Counter[str]
+    skip_bad: leave broken pictures out and count them by reason, instead of stopping at the first.
+    """
+
+    calibration_share: float = 0.0
+    seed: int = 1
+    skip_bad: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What `prepare` made: pictures, given boxes, teacher boxes and ignore boxes, each per class or split.
+
+    bad: pictures left out, per reason; unknown: labels of classes that the recipe does not know, per name.
+    """
+
+    pictures: Counter[str] = field(default_factory=Counter)
+    given: Counter[str] = field(default_factory=Counter)
+    taught: Counter[str] = field(default_factory=Counter)
+    ignored: Counter[str] = field(default_factory=Counter)
+    bad: Counter[str] = field(default_factory=Counter)
+    unknown: Counter[str] = field(default_factory=Counter)
 
     def as_dict(self) -> dict[str, dict[str, int]]:
         """Plain values for JSON, keys sorted."""
-        parts = {"pictures": self.pictures, "given": self.given, "taught": self.taught, "ignored": self.ignored}
+        parts = {name: getattr(self, name) for name in ("pictures", "given", "taught", "ignored", "bad", "unknown")}
         return {name: dict(sorted(counter.items())) for name, counter in parts.items()}
 
 
@@ -59,29 +79,67 @@ class DataSet:
     only: str | None = None
 
 
-def prepare(recipe: Recipe, sets: Sequence[DataSet], out: Path, teacher: Teach | None) -> Prepared:
+def prepare(
+    recipe: Recipe,
+    sets: Sequence[DataSet],
+    out: Path,
+    teacher: Teach | None,
+    params: PrepareParams = PrepareParams(),
+) -> Prepared:
     """Write one index of all data sets to the folder `out`; nothing is written when something is wrong.
 
-    Raises TrainingSetupError when a folder, a picture, a label file or data.yaml is
-    bad, or a source wants a teacher and there is none.
+    Raises TrainingSetupError when a folder or data.yaml is bad, a source wants a teacher and there is none, or (without
+    `skip_bad`) a picture or a label line is broken.
     """
-    result = Prepared(Counter(), Counter(), Counter(), Counter())
-    lines: list[str] = []
+    result = Prepared()
+    entries: list[_Entry] = []
     for data in sets:
-        job = _Job(recipe, data.root, out, read_names(data.root), teacher, result)
-        for split, path in _pictures(data.root):
+        job = _Job(recipe, data.root, out, read_names(data.root), teacher, result, params.skip_bad)
+        upstream = upstream_paths(data.root)
+        for split, path in pictures_of(data.root):
             source = _source_of(recipe, path, data.only)
             if source is None:
                 result.pictures["left out"] += 1
                 continue
-            lines.append(job.line(source, split, path))
-            if len(lines) % 100 == 0:
-                LOG.info("%d pictures prepared", len(lines))
+            entry = job.entry(source, split, path, upstream.get(path.name, path.name))
+            if entry is not None:
+                entries.append(entry)
+                if len(entries) % 100 == 0:
+                    LOG.info("%d pictures prepared", len(entries))
+    _hold_out(recipe, entries, params)
+    result.pictures.update(f"{entry.source.name} {entry.split}" for entry in entries)
     out.mkdir(parents=True, exist_ok=True)
-    (out / "index.jsonl").write_text("".join(lines), encoding="utf-8")
+    (out / "index.jsonl").write_text("".join(entry.line() for entry in entries), encoding="utf-8")
     header = {"version": 1, "classes": recipe.classes, **result.as_dict()}
     (out / "header.json").write_text(json.dumps(header, indent=1), encoding="utf-8")
     return result
+
+
+@dataclass(slots=True)
+class _Entry:
+    """A picture on its way into the index."""
+
+    source: Source
+    split: str
+    values: dict[str, object]
+    bits: np.ndarray[tuple[int], np.dtype[np.bool_]]
+    key: str
+
+    def line(self) -> str:
+        """Its line of index.jsonl."""
+        return json.dumps({**self.values, "source": self.source.name, "split": self.split}) + "\n"
+
+
+def _hold_out(recipe: Recipe, entries: Sequence[_Entry], params: PrepareParams) -> None:
+    """Give `calibration_share` of every trained source's training pictures to the calibration split, by scenes."""
+    if params.calibration_share <= 0:
+        return
+    for source in recipe.trained:
+        mine = [entry for entry in entries if entry.source is source and entry.split == "train"]
+        if mine:
+            number = scenes(np.stack([entry.bits for entry in mine]), [entry.key for entry in mine])
+            for index in held_out(number, params.calibration_share, params.seed):
+                mine[index].split = CALIBRATION
 
 
 def _source_of(recipe: Recipe, path: Path, only: str | None) -> Source | None:
@@ -100,22 +158,41 @@ class _Job:
     names: dict[int, str]
     teacher: Teach | None
     result: Prepared
+    skip_bad: bool
 
-    def line(self, source: Source, split: str, path: Path) -> str:
-        """The index line of a picture; counts it and its boxes."""
-        image = cv2.imread(str(path))
-        if image is None:
-            raise TrainingSetupError("not a readable picture", file=path, remedy="remove it from the data set")
-        height, width = image.shape[:2]
+    def entry(self, source: Source, split: str, path: Path, upstream: str) -> _Entry | None:
+        """The index entry of a picture; counts its boxes. None when it is broken and broken ones are skipped."""
         label = self.root / "labels" / split / f"{path.stem}.txt"
-        given = _given(label, self.names, self.recipe, width, height)
-        taught, ignore = self.ask(source, np.asarray(image, np.uint8), given)
-        self.result.pictures[f"{source.name} {split}"] += 1
+        try:
+            image = read_picture(path)
+            height, width = image.shape[:2]
+            given = self.given(label, width, height)
+        except BadExample as bad:
+            if not self.skip_bad:
+                raise _setup_error(bad) from bad
+            self.result.bad[bad.finding.reason.value] += 1
+            return None
+        taught, ignore = self.ask(source, image, given)
         parts = ((self.result.given, given), (self.result.taught, taught), (self.result.ignored, ignore))
         for counter, rows in parts:
             counter.update(self.recipe.classes[int(row[0])] for row in rows)
-        entry = {"image": os.path.relpath(path, self.out), "source": source.name, "split": split, "wh": [width, height]}
-        return json.dumps({**entry, "given": given, "taught": taught, "ignore": ignore}) + "\n"
+        values: dict[str, object] = {"image": os.path.relpath(path, self.out), "wh": [width, height]}
+        values |= {"given": given, "taught": taught, "ignore": ignore}
+        return _Entry(source, split, values, perceptual_hash(image), scene_key(source.scene, upstream))
+
+    def given(self, label: Path, width: int, height: int) -> Rows:
+        """Rows (class, x1, y1, x2, y2) of a label file, through the recipe's aliases; raises BadExample."""
+        boxes, findings = read_labels(label, self.names, width, height)
+        if findings:
+            raise BadExample(findings[0])
+        rows = []
+        for box in boxes:
+            name = self.recipe.own_name(box.name)
+            if name is None:
+                self.result.unknown[box.name] += 1
+            else:
+                rows.append([float(self.recipe.classes.index(name)), *(round(v, 1) for v in box.xyxy)])
+        return rows
 
     def ask(self, source: Source, image: Image, given: Rows) -> tuple[Rows, Rows]:
         """Teacher labels and ignore boxes, none where the source wants no teacher."""
@@ -125,6 +202,13 @@ class _Job:
             problem = f"source {source.name!r} wants teacher labels"
             raise TrainingSetupError(problem, file=self.recipe.path, remedy="give the teacher's weights")
         return teach(self.recipe, source, self.teacher(image, self.recipe.teacher_ignore), given)
+
+
+def _setup_error(bad: BadExample) -> TrainingSetupError:
+    finding = bad.finding
+    said = f"{finding.reason.value}: {finding.detail}" if finding.detail else finding.reason.value
+    remedy = "mend or remove it (`qiji model data check` lists all such), or prepare with --skip-bad"
+    return TrainingSetupError(said, file=finding.file, line=finding.line, remedy=remedy)
 
 
 def teach(recipe: Recipe, source: Source, found: Found, given: Rows) -> tuple[Rows, Rows]:
@@ -157,30 +241,12 @@ def _same_object(box: Boxes, others: Boxes) -> bool:
     return bool((iou(box[None], others) >= SAME_OBJECT_IOU).any() or (inside >= MOSTLY_INSIDE).any())
 
 
-def _pictures(root: Path) -> Iterator[tuple[str, Path]]:
+def pictures_of(root: Path) -> Iterator[tuple[str, Path]]:
+    """(split, file) of every picture of a data set, in order of name; raises TrainingSetupError without its folders."""
     for split in SPLITS:
         folder = root / "images" / split
         if not folder.is_dir():
             raise TrainingSetupError("missing", file=folder, remedy="give a data set with images/train and images/val")
         for path in sorted(folder.iterdir()):
-            if path.suffix.lower() in {".jpg", ".jpeg", ".png"}:
+            if path.suffix.lower() in SUFFIXES:
                 yield split, path
-
-
-def _given(label: Path, names: dict[int, str], recipe: Recipe, width: int, height: int) -> Rows:
-    if not label.is_file():
-        remedy = "write one; a picture without objects has an empty label file"
-        raise TrainingSetupError("missing label file", file=label, remedy=remedy)
-    rows = []
-    for number, text in enumerate(label.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            index, cx, cy, w, h = (float(v) for v in text.split())
-            name = names[int(index)]
-        except (ValueError, KeyError) as error:
-            remedy = "write the class number of data.yaml, then centre x, y, width, height in 0..1"
-            raise TrainingSetupError(f"{text!r} is no box", file=label, line=number, remedy=remedy) from error
-        if name not in recipe.classes:
-            continue
-        corners = ((cx - w / 2) * width, (cy - h / 2) * height, (cx + w / 2) * width, (cy + h / 2) * height)
-        rows.append([float(recipe.classes.index(name)), *(round(v, 1) for v in corners)])
-    return rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +22,9 @@ class Source:
     exhaustive: every visible instance is labelled; partial: labelled with known misses; pseudo: labelled by the
     teacher; absent: not labelled, but hardly ever there by the look of the pictures. Every other class is unknown.
     `scale` is (low, high) picture scale while training, `mosaic` the chance of a 2 x 2 mosaic of pictures of the same
-    source, `repeat` how often a picture is shown per epoch (0.5: every second epoch).
+    source, `repeat` how often a picture is shown per epoch (0.5: every second epoch). `report_only`: nobody may learn
+    from it (no licence): it neither trains, teaches, calibrates, gates nor picks a threshold. `scene`: a regular
+    expression on the picture's upstream path; what it finds alike is one scene, kept together in a split.
     """
 
     name: str
@@ -34,6 +37,14 @@ class Source:
     mosaic: float
     licence: str
     doubts: str
+    rendered: bool = False
+    report_only: bool = False
+    scene: str | None = None
+
+    @property
+    def listed(self) -> tuple[str, ...]:
+        """Classes that the source's own labels cover, wholly or in part: it is scored on these."""
+        return (*self.exhaustive, *self.partial)
 
     def background_weights(self, classes: tuple[str, ...]) -> tuple[float, ...]:
         """Weight (0..1) of an empty area as a negative example, per class: 1 known, 0 unknown."""
@@ -60,6 +71,17 @@ class Recipe:
     command: str
     limits: tuple[str, ...]
     sources: tuple[Source, ...]
+    aliases: Mapping[str, str]
+
+    @property
+    def trained(self) -> tuple[Source, ...]:
+        """Sources that may be learnt from."""
+        return tuple(source for source in self.sources if not source.report_only)
+
+    def own_name(self, label: str) -> str | None:
+        """The class that a data set's label means, through [aliases]; None when this detector does not know it."""
+        name = self.aliases.get(label, label)
+        return name if name in self.classes else None
 
     def source(self, name: str) -> Source:
         """The source called `name`; raises TrainingSetupError when the recipe has none."""
@@ -118,6 +140,7 @@ def _recipe(path: Path, raw: Mapping[str, Any]) -> Recipe:
         command=str(raw["command"]),
         limits=tuple(raw["limits"]),
         sources=tuple(_source(entry) for entry in raw["source"]),
+        aliases={str(k): str(v) for k, v in raw.get("aliases", {}).items()},
     )
 
 
@@ -134,6 +157,9 @@ def _source(entry: Mapping[str, Any]) -> Source:
         mosaic=float(entry["mosaic"]),
         licence=str(entry["licence"]),
         doubts=str(entry["doubts"]),
+        rendered=bool(entry.get("rendered", False)),
+        report_only=bool(entry.get("report_only", False)),
+        scene=entry.get("scene"),
     )
 
 
@@ -144,8 +170,21 @@ def _check(recipe: Recipe) -> None:
         if side % 32:
             problem = f"input_wh is {list(recipe.input_wh)}"
             raise TrainingSetupError(problem, file=recipe.path, remedy="use multiples of 32")
+    for foreign, own in recipe.aliases.items():
+        if foreign in recipe.classes:
+            problem = f"[aliases] renames {foreign!r}, which is a class of its own"
+            raise TrainingSetupError(problem, file=recipe.path, remedy=f"remove it; it would become {own!r}")
     for source in recipe.sources:
+        _check_scene(recipe, source)
         for name in (*source.exhaustive, *source.partial, *source.pseudo, *source.absent):
             if name not in recipe.classes:
                 problem = f"source {source.name!r} names class {name!r}, which is not in `classes`"
                 raise TrainingSetupError(problem, file=recipe.path, remedy="add the class, or mend the name")
+
+
+def _check_scene(recipe: Recipe, source: Source) -> None:
+    try:
+        re.compile(source.scene or "")
+    except (re.error, TypeError) as error:
+        problem = f"scene = {source.scene!r} of source {source.name!r} is no regular expression ({error})"
+        raise TrainingSetupError(problem, file=recipe.path, remedy="mend it, or leave it out") from error

@@ -18,10 +18,11 @@ import numpy.typing as npt
 import torch
 
 from models.batches import batches
-from models.dataset import read_indices
+from models.dataset import held_out_digest, read_indices
 from models.errors import TrainingSetupError
 from models.masked_loss import MaskedDetectionLoss
 from models.network import build_network, load_matching, read_checkpoint, save_checkpoint
+from models.prepare import CALIBRATION
 from models.recipe import Recipe
 from models.windows import WindowSet
 
@@ -101,7 +102,9 @@ class _Run:
 
     def __init__(self, recipe: Recipe, params: TrainParams) -> None:
         self._recipe, self._params = recipe, params
-        pictures = read_indices(params.prepared, "train", recipe.classes)
+        trained = {source.name for source in recipe.trained}
+        pictures = [p for p in read_indices(params.prepared, "train", recipe.classes) if p.source in trained]
+        self._held_out = held_out_digest(read_indices(params.prepared, CALIBRATION, recipe.classes))
         self._windows = WindowSet(pictures, recipe, params.height, params.width, params.seed)
         self._steps = math.ceil(len(self._windows.order(0)) / params.batch)
         network = build_network(recipe.architecture, len(recipe.classes))
@@ -147,6 +150,7 @@ class _Run:
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds, beside the losses."""
         stage = describe(self._params, self.epochs_done, self._windows.counts())
+        stage["held_out"] = self._held_out
         return {
             "version": 1,
             "recipe": self._recipe.name,

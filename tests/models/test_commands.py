@@ -28,7 +28,9 @@ def test_prepare_needs_no_extra_where_no_teacher_is_asked(
     assert (
         main(["model", "prepare", "--recipe", str(recipe), "--photos", str(data), "--out", str(tmp_path / "out")]) == 0
     )
-    assert json.loads(capsys.readouterr().out)["pictures"]["heaps train"] == 6
+    pictures = json.loads(capsys.readouterr().out)["pictures"]
+    assert pictures["heaps train"] + pictures["heaps calibration"] == 6
+    assert pictures["heaps val"] == 2
 
 
 @pytest.mark.parametrize(

@@ -85,8 +85,8 @@ def test_the_teacher_is_asked_on_photos_of_sources_that_want_it(tmp_path: Path) 
     [
         ("labels/train/streets_0.txt=1 0.5 0.5 0.1", "streets_0.txt:1"),
         ("labels/train/streets_0.txt=9 0.5 0.5 0.1 0.1", "streets_0.txt:1"),
-        ("labels/train/streets_0.txt", "missing label file"),
-        ("images/val/heaps_0.png=no picture", "not a readable picture"),
+        ("labels/train/streets_0.txt", "no label file"),
+        ("images/val/heaps_0.png=no picture", "not a picture"),
         ("data.yaml", "data.yaml: missing"),
         ("data.yaml=train: images", "no `names:`"),
     ],

@@ -9,21 +9,39 @@ import pytest
 from models.errors import TrainingSetupError
 from models.recipe import load_recipe
 from tests.models.worlds import RECIPE, write_recipe
+from tests.perception.cards import catalogue
 
 SHIPPED = Path(__file__).resolve().parents[2] / "models" / "qiji-street-n" / "recipe.toml"
 
 
-def test_the_shipped_recipe_knows_its_sources_and_leaves_the_unlicensed_one_out() -> None:
+def test_what_has_no_licence_is_only_reported_on() -> None:
     recipe = load_recipe(SHIPPED)
-    assert [source.name for source in recipe.sources] == [
-        "garbage_street_cn",
-        "vehicles_vn_cctv",
-        "potholes_mixed",
-        "highway_br",
-        "renders",
-    ]
-    assert "manholes_web" not in SHIPPED.read_text(encoding="utf-8")
+    licensed = ["garbage_street_cn", "vehicles_vn_cctv", "potholes_mixed", "highway_br", "renders"]
+    assert [source.name for source in recipe.trained] == licensed
+    assert {source.name for source in recipe.sources if source.licence == "none"} == {
+        source.name for source in recipe.sources if source.report_only
+    }
+    assert [source.name for source in recipe.sources if source.rendered] == ["renders"]
     assert len(recipe.classes) == 16
+
+
+FOREIGN = {
+    "e-bike": "motorcycle",
+    "cart": "street_stall",
+    "heap": "garbage",
+    "damaged_sign": "sign_damaged",
+    "fallen_pole": "pole_fallen",
+}
+
+
+def test_foreign_names_are_aliases_of_the_catalogue() -> None:
+    recipe = load_recipe(SHIPPED)
+    assert dict(recipe.aliases) == FOREIGN
+    assert set(FOREIGN.values()) <= set(catalogue().classes)
+    assert recipe.own_name("heap") == "garbage"
+    assert recipe.own_name("garbage") == "garbage"
+    assert recipe.own_name("fallen_pole") is None  # the catalogue has it, this detector does not
+    assert recipe.own_name("umbrella") is None
 
 
 def test_background_counts_only_where_a_source_can_be_trusted() -> None:
@@ -43,6 +61,8 @@ def test_background_counts_only_where_a_source_can_be_trusted() -> None:
         ("input_wh = [96, 64]", "input_wh = [100, 64]", "multiples of 32"),
         ('"person", "garbage"]', '"person", "person"]', "twice"),
         ("version = 1", "version = = 1", "not valid TOML"),
+        ("[privacy]", '[aliases]\ncar = "person"\n[privacy]', "'car', which is a class of its own"),
+        ('doubts = ""', 'doubts = ""\nscene = "("', "no regular expression"),
     ],
 )
 def test_a_wrong_recipe_is_named_with_file_and_remedy(tmp_path: Path, old: str, new: str, said: str) -> None:

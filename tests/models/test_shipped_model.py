@@ -15,6 +15,7 @@ import pytest
 from models import commands
 from models.dataset import read_index
 from models.evaluate import evaluate
+from models.matching import look_at
 from models.predictor import Predictor
 from models.prepare import DataSet, prepare
 from models.recipe import load_recipe
@@ -40,7 +41,7 @@ def test_the_card_loads_and_offers_privacy() -> None:
 def test_the_card_states_licence_data_limits_and_training() -> None:
     table = tomllib.loads(CARD.read_text(encoding="utf-8"))
     assert table["licence"]["weights"].startswith("AGPL-3.0")
-    assert [data["name"] for data in table["data"]] == [s.name for s in load_recipe(FOLDER / "recipe.toml").sources]
+    assert [data["name"] for data in table["data"]] == [s.name for s in load_recipe(FOLDER / "recipe.toml").trained]
     assert all(data["licence"] and data["doubts"] and data["images"] > 0 for data in table["data"])
     assert len(table["limits"]) >= 3
     assert table["training"]["stage_1"]["start"] == "yolov5n_coco_state_dict.pt"
@@ -77,10 +78,10 @@ def test_the_scores_of_the_card_are_true(tmp_path: Path, shared: Path) -> None:
     recipe = load_recipe(FOLDER / "recipe.toml")
     prepare(recipe, [DataSet(data)], tmp_path / "out", lambda image, floor: [])
     pictures = read_index(tmp_path / "out", "val", recipe.classes)
-    scores = evaluate(Predictor(FOLDER / "model.onnx"), pictures, recipe)
+    scores = evaluate(look_at(Predictor(FOLDER / "model.onnx"), pictures), recipe, 0)
     stated = tomllib.loads(CARD.read_text(encoding="utf-8"))["metrics"][source]
-    assert scores[source].keys() == stated.keys()
-    for name, score in scores[source].items():
+    assert scores[source].classes.keys() == stated.keys()
+    for name, score in scores[source].classes.items():
         assert score.boxes == stated[name]["boxes"]
         assert score.ap50 == pytest.approx(stated[name]["ap50"], abs=0.005)
 

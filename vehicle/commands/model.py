@@ -8,11 +8,15 @@ import logging
 from pathlib import Path
 
 from models.commands import evaluate_model, export_model, prepare_data, require_train_extra, train_model
+from models.figures import REPLICATES
+from models.measure import MeasureParams
+from models.prepare import PrepareParams
+from models.report import report_text
 from perception.card import load_card
 from perception.catalogue import load_catalogue
 from perception.detector import OnnxDetector
 from vehicle.config import MODELS, SHIPPED_CARD
-from vehicle.terminal import print_json
+from vehicle.terminal import print_json, progress_bar
 
 RECIPE = SHIPPED_CARD.with_name("recipe.toml")
 
@@ -32,8 +36,11 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     _recipe(v)
     v.add_argument("--out", type=Path, required=True)
     v.add_argument("--weights", type=Path, help="COCO state dict of the teacher")
-    v.add_argument("--photos", type=Path, help="folder with images/, labels/, data.yaml, sources.json")
+    v.add_argument("--photos", type=Path, nargs="+", default=[], help="folders with images/, labels/, data.yaml")
     v.add_argument("--renders", type=Path, help="folder of rendered pictures with data.yaml")
+    v.add_argument("--calibration-share", type=float, default=0.1, help="of the training scenes (default 0.1)")
+    v.add_argument("--seed", type=int, default=1, help="of the choice of those scenes (default 1)")
+    v.add_argument("--skip-bad", action="store_true", help="leave broken pictures out and count them")
     v.set_defaults(handle=handle_prepare)
     v = verbs.add_parser("train", help="train on prepared folders; may be resumed")
     _recipe(v)
@@ -52,11 +59,15 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     v.add_argument("checkpoint", type=Path)
     v.add_argument("--out", type=Path, required=True, metavar="model.onnx")
     v.set_defaults(handle=handle_export)
-    v = verbs.add_parser("evaluate", help="average precision per class and source; may write the card")
+    v = verbs.add_parser("evaluate", help="figures per class and source, curves as pictures; may write the card")
     _recipe(v)
     v.add_argument("onnx", type=Path)
     v.add_argument("--prepared", type=Path, nargs="+", required=True)
+    v.add_argument("--out", type=Path, metavar="DIR", help="write report.json, report.txt and the curves as PNG here")
     v.add_argument("--card", type=Path, help="write this model card")
+    v.add_argument("--people", type=Path, metavar="FILE.jsonl", help="hand-made boxes of people to be found")
+    v.add_argument("--bootstrap", type=int, default=REPLICATES, help="redraws for intervals (default 1000)")
+    v.add_argument("--threads", type=int, default=2)
     v.add_argument("--json", action="store_true")
     v.set_defaults(handle=handle_evaluate)
 
@@ -98,7 +109,9 @@ def handle_check(arguments: argparse.Namespace) -> int:
 def handle_prepare(arguments: argparse.Namespace) -> int:
     """Write the index."""
     _show_progress()
-    result = prepare_data(arguments.recipe, arguments.out, arguments.weights, arguments.photos, arguments.renders)
+    params = PrepareParams(arguments.calibration_share, arguments.seed, arguments.skip_bad)
+    a = arguments
+    result = prepare_data(a.recipe, a.out, a.weights, a.photos, a.renders, params)
     print_json(result.as_dict())
     return 0
 
@@ -122,14 +135,10 @@ def handle_export(arguments: argparse.Namespace) -> int:
 
 
 def handle_evaluate(arguments: argparse.Namespace) -> int:
-    """Print AP50 per set and class."""
-    _show_progress()
-    result = evaluate_model(arguments.recipe, arguments.onnx, arguments.prepared, arguments.card)
-    if arguments.json:
-        print_json(result.as_dict())
-        return 0
-    for name, classes in result.as_dict()["sets"].items():
-        print(name)
-        for label, row in classes.items():
-            print(f"  {label:<22} AP50 {row['ap50']:.3f}  AP50-95 {row['ap50_95']:.3f}  {row['boxes']} boxes")
+    """Print every figure; write the report folder and the card when asked."""
+    a = arguments
+    params = MeasureParams(replicates=a.bootstrap, threads=a.threads, hand=a.people)
+    with progress_bar(quiet=a.json) as tell:
+        result = evaluate_model(a.recipe, a.onnx, a.prepared, a.card, a.out, params, tell)
+    print_json(result.as_dict()) if a.json else print(report_text(result))
     return 0
