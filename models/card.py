@@ -93,12 +93,13 @@ def _calibration(recipe: Recipe, facts: CardFacts) -> list[str]:
         return ["", f"# Confidence is raw: {facts.result.why_raw}."]
     lines = [
         "",
-        f"# calibrated = sigmoid(scale * logit(raw) + offset), at most cap; fitted on {fitted.pictures} pictures held "
-        f"out of training ({fitted.held_out}).",
+        "# calibrated = sigmoid(scale * logit(raw) + offset), at most cap; prior_odds: true to false in the sample.",
         "# positives: true detections of the class's own; below 100 the fit is that of all such classes together.",
         "[calibration]",
         f"prior_odds = {fitted.prior_odds:.4f}",
-        f"floor = {fitted.floor}",
+        f"method = {_toml(f'Platt, on detections of raw confidence {fitted.floor} and above')}",
+        f"fitted_on = {_toml(f'{fitted.pictures} pictures held out of training by source and scene ({fitted.held_out})')}",
+        'thresholds = "raw"',
     ]
     for name in recipe.classes:
         if (fit := fitted.classes.get(name)) is not None:

@@ -18,7 +18,7 @@ from perception.network import check_network
 _REQUIRED = frozenset(
     "version name onnx sha256 decoder input_wh color scale letterbox pad_value classes thresholds licence".split()
 )
-_NOTES = frozenset({"licence", "data", "metrics", "training", "limits"})
+_NOTES = frozenset({"licence", "data", "metrics", "training", "limits", "render_validated"})
 _KNOWN = _REQUIRED | _NOTES | {"aliases", "privacy", "mean", "std", "outputs", "backends", "calibration"}
 _NARROW_M = 1.0
 
