@@ -98,7 +98,7 @@ def _calibration(recipe: Recipe, facts: CardFacts) -> list[str]:
         "[calibration]",
         f"prior_odds = {fitted.prior_odds:.4f}",
         f"method = {_toml(f'Platt, on detections of raw confidence {fitted.floor} and above')}",
-        f"fitted_on = {_toml(f'{fitted.pictures} pictures held out of training by source and scene ({fitted.held_out})')}",
+        f"fitted_on = {_toml(f'{fitted.pictures} pictures held out of training by scene, {fitted.held_out}')}",
         'thresholds = "raw"',
     ]
     for name in recipe.classes:

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models.card import write_card
+from models.data_check import DataCheck, check_data
 from models.errors import TrainingSetupError
 from models.measure import MeasureParams, Tell, measure
 from models.prepare import DataSet, Prepared, PrepareParams, prepare
 from models.recipe import load_recipe
 from models.report import Evaluation, write_report
+from models.sheets import write_sheets
 from perception.card import ModelCard, load_card
 from perception.catalogue import Catalogue
 from perception.errors import ModelError
@@ -77,6 +79,18 @@ def prepare_data(
 
         teacher = Teacher(weights, plan.teacher_long_side)
     return prepare(plan, sets, out, teacher, params or PrepareParams())
+
+
+def check_data_sets(
+    recipe: Path, roots: Sequence[Path], catalogue: Catalogue, sheets: Path | None, tell: Tell | None = None
+) -> DataCheck:
+    """`qiji model data check`: what is broken, leaking or unknown in data sets; writes contact sheets when asked."""
+    plan = load_recipe(recipe)
+    names = {name: name for name in catalogue.classes}
+    found = check_data(roots, {**names, **plan.aliases}, tell)
+    if sheets is not None:
+        write_sheets(found.sound, sheets)
+    return found
 
 
 def train_model(recipe: Path, params: TrainParams) -> Path:

@@ -37,6 +37,7 @@ class Reason(StrEnum):
     TURNED = "turned by EXIF"
     TINY = "smaller than 16 px"
     NO_LABEL = "no label file"
+    ORPHAN = "label without a picture"
     NO_BOX = "not a box"
     STRANGE_CLASS = "class id out of range"
     OUTSIDE = "outside the picture"

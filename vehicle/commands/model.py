@@ -7,7 +7,15 @@ import dataclasses
 import logging
 from pathlib import Path
 
-from models.commands import evaluate_model, export_model, prepare_data, require_train_extra, train_model
+from models.commands import (
+    check_data_sets,
+    evaluate_model,
+    export_model,
+    prepare_data,
+    require_train_extra,
+    train_model,
+)
+from models.data_check import check_text
 from models.figures import REPLICATES
 from models.measure import MeasureParams
 from models.prepare import PrepareParams
@@ -32,6 +40,13 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     v.add_argument("card", type=Path, metavar="MODEL.toml")
     v.add_argument("--json", action="store_true")
     v.set_defaults(handle=handle_check)
+    v = verbs.add_parser("data", help="check data sets: broken pictures and labels, leaks, balance, contact sheets")
+    _recipe(v)
+    v.add_argument("action", choices=("check",))
+    v.add_argument("data", type=Path, nargs="+", metavar="DIR", help="images/, labels/, data.yaml; several: together")
+    v.add_argument("--sheets", type=Path, metavar="DIR", help="write contact sheets as PNG here")
+    v.add_argument("--json", action="store_true")
+    v.set_defaults(handle=handle_data)
     v = verbs.add_parser("prepare", help="index photos (with teacher labels) or renders for training")
     _recipe(v)
     v.add_argument("--out", type=Path, required=True)
@@ -104,6 +119,15 @@ def handle_check(arguments: argparse.Namespace) -> int:
     facts = {"name": card.name, "sha256": card.sha256, "decoder": card.decoder, "classes": list(card.class_names)}
     print_json(facts) if arguments.json else print(f"{card.name}: card, network and catalogue agree")
     return 0
+
+
+def handle_data(arguments: argparse.Namespace) -> int:
+    """Exit 1 when something is broken, leaking or unknown."""
+    a = arguments
+    with progress_bar(quiet=a.json) as tell:
+        found = check_data_sets(a.recipe, a.data, load_catalogue(MODELS), a.sheets, tell)
+    print_json(found.as_dict()) if a.json else print(check_text(found))
+    return 0 if found.clean else 1
 
 
 def handle_prepare(arguments: argparse.Namespace) -> int:
