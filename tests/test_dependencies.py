@@ -13,7 +13,8 @@ from tests.source_tree import FLOOR, ROOT, imported, package_of, parse, plant, s
 
 # Import name -> name at the index, where the two differ.
 DISTRIBUTION = {
-    "cv2": "opencv-python", "PIL": "pillow", "serial": "pyserial", "mathutils": "bpy", "bmesh": "bpy", "google": "protobuf",
+    "cv2": "opencv-python", "PIL": "pillow", "serial": "pyserial", "shapefile": "pyshp",
+    "mathutils": "bpy", "bmesh": "bpy", "google": "protobuf",
     "foxglove_schemas_protobuf": "foxglove-schemas-protobuf", "mcap_protobuf": "mcap-protobuf-support",
 }  # fmt: skip
 
