@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gnss.types import Fix
-from replays.members import CAMERA_COLUMNS, FIX_COLUMNS, FIX_FURTHER
+from gnss.types import Fix, Motion
+from replays.members import CAMERA_COLUMNS, FIX_COLUMNS, FIX_FURTHER, MOTION_COLUMNS, MOTION_FURTHER
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,15 @@ def write_fixes_csv(file: Path, fixes: Iterable[Fix]) -> None:
     lines = [",".join(columns)]
     for fix in fixes:
         lines.append(",".join(_cell(column, getattr(fix, column)) for column in columns))
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def write_motion_csv(file: Path, motions: Iterable[Motion]) -> None:
+    """Write motion.csv; None becomes an empty field, numbers to 1e-4."""
+    columns = (*MOTION_COLUMNS, *MOTION_FURTHER)
+    lines = [",".join(columns)]
+    for motion in motions:
+        lines.append(",".join(_cell(column, getattr(motion, column)) for column in columns))
     file.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

@@ -10,7 +10,6 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from perception.errors import SetupError
 from perception.network import NetworkFault
 from perception.redaction import quality
 from perception.types import Frame
@@ -44,11 +43,12 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     v.add_argument("--to", dest="to_s", type=float, default=math.inf, metavar="S")
     v.add_argument("--out", type=Path, required=True, metavar="DRIVE", help="a new *.mcap, or a folder for a folder")
     v.set_defaults(handle=handle_trim)
-    v = verbs.add_parser("import", help="make a drive from a dashcam video with a track, or from geotagged photos")
-    v.add_argument("source", type=Path, help="a video file, or a folder of photos")
+    v = verbs.add_parser("import", help="make a drive from a video, geotagged photos, or comma2k19")
+    v.add_argument("source", type=Path, help="a video file, or a folder: photos, or a segment of comma2k19")
     v.add_argument("--out", type=Path, required=True, metavar="DRIVE")
-    v.add_argument("--track", type=Path, metavar="FILE", help="NMEA or GPX track of the video")
+    v.add_argument("--track", type=Path, metavar="FILE", help="NMEA, GPX or CSV track of the video (GoPro: its own)")
     v.add_argument("--clock-offset", type=float, default=0.0, metavar="S", help="video time + offset = track time")
+    v.add_argument("--find-offset", action="store_true", help="search the clock offset in how both turned and moved")
     v.add_argument("--vehicle", default="imported")
     v.add_argument("--name", help="name of the drive (default: the folder's)")
     v.add_argument("--json", action="store_true")
@@ -106,20 +106,22 @@ def handle_trim(arguments: argparse.Namespace) -> int:
 
 def handle_import(arguments: argparse.Namespace) -> int:
     """Import; says what was guessed."""
-    if arguments.source.is_dir():
+    from replays.import_comma import is_comma
+
+    if is_comma(arguments.source):
+        from replays.import_comma import import_comma
+
+        result = import_comma(arguments.source, arguments.out, vehicle=arguments.vehicle, name=arguments.name)
+    elif arguments.source.is_dir():
         from replays.import_photos import import_photos
 
         result = import_photos(arguments.source, arguments.out, vehicle=arguments.vehicle, name=arguments.name)
     else:
         from replays.import_video import import_video
 
-        if arguments.track is None:
-            raise SetupError(
-                "a video needs a track", file=arguments.source, remedy="give --track with an NMEA or GPX file"
-            )
         result = import_video(
             arguments.source, arguments.track, arguments.out, clock_offset_s=arguments.clock_offset,
-            vehicle=arguments.vehicle, name=arguments.name,
+            search=arguments.find_offset, vehicle=arguments.vehicle, name=arguments.name,
         )  # fmt: skip
     if arguments.json:
         print_json({"drive": str(result.drive.path), "note": result.note})
