@@ -74,6 +74,8 @@ def checked(config: Config) -> Receiver:
 def run_live(config: Config, options: LiveOptions, stopper: Stopper, clock: Clock | None = None) -> LiveResult:
     """Run until it is stopped or every camera file has ended. Raises SetupError before anything starts."""
     receiver = checked(config)
+    if options.record is not None:
+        target_of(options.record, options.limits)
     clock = clock or SystemClock()
     kit = equip(config, detect=True)
     start_ns = clock.monotonic_ns()

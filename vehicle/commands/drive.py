@@ -1,4 +1,4 @@
-"""`qiji drive info|check|trim|import|detect`: look into a drive, cut it, make one, record detections."""
+"""`qiji drive info|check|trim|record|import|detect`: look into a drive, cut it, make one, record detections."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
+from perception.errors import SetupError
 from perception.network import NetworkFault
 from perception.redaction import quality
 from perception.types import Frame
@@ -17,7 +18,9 @@ from replays.detections import DetectedFrame, write_detections
 from replays.drive import open_drive
 from replays.source import DriveSource
 from vehicle.commands.replay import configured
+from vehicle.commands.run import add_limits, limits_of, positive
 from vehicle.setup import Equipment, equip
+from vehicle.signals import stop_on_signals
 from vehicle.terminal import print_json, progress_bar
 
 
@@ -43,6 +46,16 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     v.add_argument("--to", dest="to_s", type=float, default=math.inf, metavar="S")
     v.add_argument("--out", type=Path, required=True, metavar="DRIVE", help="a new *.mcap, or a folder for a folder")
     v.set_defaults(handle=handle_trim)
+    v = verbs.add_parser("record", help="record the car's cameras and receiver, redacted, without making cases")
+    v.add_argument("config", type=Path, metavar="CAR.toml")
+    v.add_argument(
+        "--out", type=Path, required=True, metavar="FILE.mcap|DIR", help="a new file, or a folder of recordings"
+    )
+    v.add_argument("--seconds", type=positive, metavar="S", help="stop after this time (default: until Ctrl-C)")
+    v.add_argument("--model", type=Path, metavar="MODEL.toml")
+    v.add_argument("--json", action="store_true")
+    add_limits(v)
+    v.set_defaults(handle=handle_record)
     v = verbs.add_parser("import", help="make a drive from a video, geotagged photos, or comma2k19")
     v.add_argument("source", type=Path, help="a video file, or a folder: photos, or a segment of comma2k19")
     v.add_argument("--out", type=Path, required=True, metavar="DRIVE")
@@ -104,6 +117,22 @@ def handle_trim(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def handle_record(arguments: argparse.Namespace) -> int:
+    """Record until the time is up, the files end, or SIGTERM or Ctrl-C."""
+    from vehicle.record import record_live
+
+    config = configured(arguments.config, arguments.model)
+    with stop_on_signals() as stopper:
+        result = record_live(config, arguments.out, limits_of(arguments), stopper, arguments.seconds)
+    if arguments.json:
+        print_json({"drive": None if result.path is None else str(result.path), "counts": result.counts})
+        return 0
+    print("nothing came: there is no recording" if result.path is None else f"recorded: {result.path}")
+    for name, count in result.counts.items():
+        print(f"{name}: {count}")
+    return 0
+
+
 def handle_import(arguments: argparse.Namespace) -> int:
     """Import; says what was guessed."""
     from replays.import_comma import is_comma
@@ -133,6 +162,9 @@ def handle_import(arguments: argparse.Namespace) -> int:
 def handle_detect(arguments: argparse.Namespace) -> int:
     """Look at every frame once; the file appears only when complete."""
     drive = open_drive(arguments.drive)
+    if drive.scratch is not None and arguments.out is None:
+        remedy = "give --out, or replay it with --detections model and --record"
+        raise SetupError("a recording is not added to", file=arguments.drive, remedy=remedy)
     source = DriveSource(drive, "model")
     kit = equip(configured(arguments.config, arguments.model), detect=True)
     out = arguments.out or arguments.drive / "detections.jsonl"

@@ -36,9 +36,14 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def add_record(p: argparse.ArgumentParser) -> None:
-    """Options of a recording."""
+    """Options of a run that may be recorded."""
     what = "record what the pipeline saw, redacted, as MCAP: a new file, or a folder that holds one recording per run"
     p.add_argument("--record", type=Path, metavar="FILE.mcap|DIR", help=what)
+    add_limits(p)
+
+
+def add_limits(p: argparse.ArgumentParser) -> None:
+    """How much disk recordings may take."""
     p.add_argument(
         "--record-quota-gb", type=positive, default=64.0, metavar="GB", help="all recordings of DIR take at most this"
     )
