@@ -8,6 +8,7 @@ from dataclasses import replace
 from perception.types import Case, CaseChange, CaseState, ChangeKind, PassPosition, Picture
 
 UTC_NS = 1_790_000_000_000_000_000
+JPEG_HEAD = bytes.fromhex("ffd8 ffc0 0011 08 00f0 0140 03 011100 021101 031101")
 LISTED_CHANGE = {
     CaseState.CANDIDATE: ChangeKind.CANDIDATE,
     CaseState.OPEN: ChangeKind.OPENED,
@@ -19,9 +20,9 @@ LISTED_CHANGE = {
 
 
 def jpeg(seed: int, size: int = 600) -> bytes:
-    """Bytes with the first and last marks of a JPEG, different for each seed."""
+    """Bytes with the first marks, the frame header (320 x 240) and the last mark of a JPEG; others for each seed."""
     filling = hashlib.sha256(f"picture {seed}".encode()).digest() * (size // 32 + 1)
-    return b"\xff\xd8\xff\xe0" + filling[: size - 6] + b"\xff\xd9"
+    return JPEG_HEAD + filling[: size - len(JPEG_HEAD) - 2] + b"\xff\xd9"
 
 
 def picture(seed: int, role: str = "close_up", size: int = 600) -> Picture:

@@ -1,211 +1,106 @@
-"""The platform's HTTP face: the `/v1` contract for devices, read routes for people, and the console at `/`."""
+"""The platform's HTTP face: the `/v1` contract for devices, routes for people, and the console at `/`."""
 
 from __future__ import annotations
 
-import base64
-import re
+import random
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from fastapi import FastAPI, Query, Request
-from fastapi import Path as PathParameter
-from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi import FastAPI, Request
+from fastapi.openapi.utils import get_openapi
+from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
-from starlette.concurrency import run_in_threadpool
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from pydantic.json_schema import models_json_schema
 
 from gnss.clock import Clock, SystemClock
-from uplink.envelope import digest_of
+from perception.catalogue import load_catalogue
 from uplink.platform import problems
-from uplink.platform.contract import BlobReceipt, CaseBody, Heartbeat, HeartbeatReply, Problem, Receipt
-from uplink.platform.intake import Intake
-from uplink.platform.problems import Refused
-from uplink.platform.register import LISTED, MAX_PAGE, get_case, list_cases
-from uplink.platform.uploads import BLOB_CAP
-from uplink.transport import content_digest
-
-EVENT_CAP = 64 * 1024
-_CONSOLE = Path(__file__).parent / "console"
-_DIGEST = re.compile(r"sha-256=:([A-Za-z0-9+/]{43}=):")
-_HEADERS = (
-    (b"content-security-policy", b"default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"),
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
+from uplink.platform.actions import Desk
+from uplink.platform.admin_routes import admin_routes, session_routes
+from uplink.platform.case_routes import (
+    Streams,
+    case_routes,
+    map_routes,
+    picture_routes,
+    stream_routes,
+    track_routes,
 )
+from uplink.platform.chores import Chores
+from uplink.platform.contract import CaseBody, Heartbeat
+from uplink.platform.device_routes import device_routes
+from uplink.platform.entrance import Entrance
+from uplink.platform.fleet import Merger
+from uplink.platform.grids import load_city_map
+from uplink.platform.guard import Guard
+from uplink.platform.intake import Intake
+from uplink.platform.jpegs import Shrinker
+from uplink.platform.limits import Buckets
+from uplink.platform.orders import Action, Enrolment, Login, UploadOrder, WebhookOrder
+from uplink.platform.people import Registry
+from uplink.platform.settings import Settings, tile_origin
+from uplink.platform.storage import open_storage
+from uplink.platform.webhooks import Webhooks
 
-Device = Annotated[str, PathParameter(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-Sha256 = Annotated[str, PathParameter(pattern=r"^[0-9a-f]{64}$")]
-State = Literal["candidate", "open", "monitoring", "resolved", "reopened", "withdrawn", "rejected", "merged"]
-Refusals = dict[int | str, dict[str, Any]]
-
-
-def _refusals(*statuses: int) -> Refusals:
-    content = {problems.MEDIA_TYPE: {"schema": Problem.model_json_schema()}}
-    return {status: {"description": "refused", "content": content} for status in statuses}
-
-
-class _Guard:
-    """Adds the security headers to every reply."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def guarded(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), *_HEADERS]
-            await send(message)
-
-        await self._app(scope, receive, guarded if scope["type"] == "http" else send)
+API_VERSION = "1.1.0"
+_CONSOLE = Path(__file__).parent / "console"
+_BODIES = (CaseBody, Heartbeat, Action, Enrolment, Login, UploadOrder, WebhookOrder)
 
 
-def _announced_digest(request: Request) -> str:
-    match = _DIGEST.fullmatch(request.headers.get("content-digest", ""))
-    if match is None:
-        raise Refused(400, "digest-missing", "send Content-Digest: sha-256=:base64:")
-    return base64.b64decode(match.group(1)).hex()
+def create_app(settings: Settings | Path, clock: Clock | None = None, *, sweep: bool = True) -> FastAPI:
+    """The platform over `settings.data_dir` (made when absent): `platform.sqlite` and `blobs/`.
 
-
-def _require_type(request: Request, media_type: str) -> None:
-    given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if given != media_type or request.headers.get("content-encoding", "identity") != "identity":
-        raise Refused(415, "unsupported-media-type", f"send {media_type} without content coding")
-
-
-def _refuse_long(request: Request, cap: int) -> None:
-    text = request.headers.get("content-length", "0")
-    if text.isdecimal() and int(text[:12]) > cap:
-        raise Refused(413, "too-large", f"at most {cap} bytes")
-
-
-async def _small_body(request: Request) -> bytes:
-    _require_type(request, "application/json")
-    _refuse_long(request, EVENT_CAP)
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > EVENT_CAP:
-            raise Refused(413, "too-large", f"at most {EVENT_CAP} bytes")
-    return bytes(body)
-
-
-def create_app(data_dir: Path, clock: Clock | None = None) -> FastAPI:
-    """The platform over `data_dir` (made when absent): `platform.sqlite` and `blobs/`."""
-    intake = Intake(data_dir, clock or SystemClock())
+    A folder alone means the defaults. `sweep` drops unfinished files of the last run: only while no other process
+    serves the folder.
+    """
+    chosen = Settings(settings) if isinstance(settings, Path) else settings
+    time = clock or SystemClock()
+    chosen.data_dir.mkdir(parents=True, exist_ok=True)
+    storage = open_storage(chosen.data_dir, chosen.database_url)
+    intake = Intake(chosen.data_dir, time, storage, sweep=sweep)
+    registry = Registry(storage, time)
+    buckets = Buckets(SystemClock())
+    entrance = Entrance(chosen, registry, buckets)
+    # Jitter spreads retries over time; it needs no secret and no repeatability.
+    webhooks = Webhooks(intake, chosen.webhook_origins, random.Random())  # noqa: S311
+    merger = None if chosen.catalogue is None else Merger(intake, load_catalogue(chosen.catalogue))
     app = FastAPI(
-        title="Qiji reference platform", version="1", docs_url=None, redoc_url=None, openapi_url="/v1/openapi.json"
-    )
-    app.state.intake = intake
-    app.add_middleware(_Guard)
+        title="Qiji reference platform", version=API_VERSION, docs_url=None, redoc_url=None,
+        openapi_url="/v1/openapi.json",
+    )  # fmt: skip
+    app.state.intake, app.state.registry, app.state.settings = intake, registry, chosen
+    app.state.streams = Streams(chosen.limits.streams)
+    app.state.shrinker = Shrinker()
+    app.state.webhooks = webhooks
+    app.state.merger = merger
+    app.state.chores = Chores(merger, webhooks, chosen.merge_every_s)
+    app.add_middleware(
+        Guard, buckets=buckets, rate=chosen.limits.address, tile_origin=tile_origin(chosen.tiles),
+        own_names_only=chosen.people == "open",
+    )  # fmt: skip
     problems.install(app)
-    _add_device_routes(app, intake)
-    _add_read_routes(app, intake)
-    _add_console(app)
+    app.include_router(device_routes(intake, registry, entrance))
+    app.include_router(case_routes(intake, Desk(intake, registry), entrance))
+    app.include_router(picture_routes(intake, entrance, app.state.shrinker))
+    app.include_router(map_routes(intake, entrance, load_city_map(chosen.city)))
+    app.include_router(track_routes(intake, entrance))
+    app.include_router(stream_routes(intake, entrance, app.state.streams))
+    app.include_router(session_routes(chosen, intake, entrance))
+    app.include_router(admin_routes(registry, webhooks, entrance))
+    _add_health(app, intake)
+    _publish(app)
     return app
 
 
-def _json_body(model: type[CaseBody] | type[Heartbeat]) -> dict[str, Any]:
-    return {
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {"schema": model.model_json_schema(by_alias=True)}},
-        }
-    }
+def close_app(app: FastAPI) -> None:
+    """End background work and close the database; the server must have stopped."""
+    app.state.streams.stopping = True
+    app.state.chores.stop()
+    app.state.shrinker.close()
+    app.state.webhooks.close()
+    app.state.intake.close()
 
 
-def _add_device_routes(app: FastAPI, intake: Intake) -> None:
-    @app.put(
-        "/v1/devices/{device}/events/{uid}",
-        status_code=201,
-        response_model=Receipt,
-        responses={200: {"model": Receipt, "description": "the same body again"}, **_refusals(400, 409, 413, 415, 422)},
-        openapi_extra=_json_body(CaseBody),
-    )
-    async def put_event(device: Device, uid: str, request: Request) -> Response:
-        digest = _announced_digest(request)
-        body = await _small_body(request)
-        if digest_of(body) != digest:
-            raise Refused(422, "digest-mismatch", "the body does not have the announced digest")
-        receipt, fresh = await run_in_threadpool(intake.take_event, device, uid, body)
-        return JSONResponse(receipt.model_dump(), 201 if fresh else 200)
-
-    @app.head("/v1/devices/{device}/blobs/{sha256}", responses=_refusals(404, 422))
-    def head_blob(device: Device, sha256: Sha256) -> Response:
-        size = intake.blob_size(device, sha256)
-        if size is None:
-            return Response(status_code=404)
-        return Response(headers={"Content-Digest": content_digest(sha256)})
-
-    @app.put(
-        "/v1/devices/{device}/blobs/{sha256}",
-        status_code=201,
-        response_model=BlobReceipt,
-        responses={200: {"model": BlobReceipt, "description": "already there"}, **_refusals(413, 415, 422)},
-        openapi_extra={
-            "requestBody": {
-                "required": True,
-                "content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}},
-            }
-        },
-    )
-    async def put_blob(device: Device, sha256: Sha256, request: Request) -> Response:
-        _require_type(request, "image/jpeg")
-        _refuse_long(request, BLOB_CAP)
-        upload = await run_in_threadpool(intake.pictures.begin, sha256)
-        try:
-            async for chunk in request.stream():
-                await run_in_threadpool(upload.add, chunk)
-            receipt, fresh = await run_in_threadpool(intake.take_blob, device, upload)
-        finally:
-            upload.drop()
-        return JSONResponse(receipt.model_dump(), 201 if fresh else 200)
-
-    @app.post(
-        "/v1/devices/{device}/heartbeat",
-        response_model=HeartbeatReply,
-        responses=_refusals(400, 413, 415, 422),
-        openapi_extra=_json_body(Heartbeat),
-    )
-    async def heartbeat(device: Device, request: Request) -> HeartbeatReply:
-        return await run_in_threadpool(intake.take_heartbeat, device, await _small_body(request))
-
-
-def _add_read_routes(app: FastAPI, intake: Intake) -> None:
-    @app.get("/v1/cases", responses=_refusals(422))
-    def cases(
-        state: Annotated[list[State] | None, Query()] = None,
-        kind: Annotated[str | None, Query(max_length=128)] = None,
-        include: Annotated[Literal["candidates"] | None, Query()] = None,
-        limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 1000,
-        after: Annotated[str, Query(max_length=128)] = "",
-    ) -> dict[str, Any]:
-        """Listed cases (open, monitoring, resolved, reopened) by id; `state` chooses, `include` adds candidates."""
-        states = tuple(state) if state else LISTED
-        if include == "candidates":
-            states = (*states, "candidate")
-        found, total = list_cases(intake.database, states, kind, limit, after)
-        return {"cases": found, "total": total, "server_time": intake.now()}
-
-    @app.get("/v1/cases/{case_id}", responses=_refusals(404))
-    def case(case_id: str) -> dict[str, Any]:
-        found = get_case(intake.database, case_id)
-        if found is None:
-            raise Refused(404, "no-such-case")
-        return found
-
-    @app.get("/v1/blobs/{sha256}", responses=_refusals(404, 422))
-    def blob(sha256: Sha256) -> FileResponse:
-        path = intake.pictures.path(sha256)
-        if intake.database.value("SELECT 1 FROM blob WHERE sha256 = ?", (sha256,)) is None or not path.is_file():
-            raise Refused(404, "no-such-picture")
-        return FileResponse(
-            path, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=31536000, immutable"}
-        )
-
-    @app.get("/v1/devices")
-    def devices() -> dict[str, Any]:
-        return {"devices": intake.devices(), "server_time": intake.now()}
-
+def _add_health(app: FastAPI, intake: Intake) -> None:
     @app.get("/healthz")
     def healthz() -> dict[str, str]:
         """The process answers."""
@@ -217,10 +112,23 @@ def _add_read_routes(app: FastAPI, intake: Intake) -> None:
         intake.database.value("SELECT count(*) FROM device")
         return {"status": "ready"}
 
-
-def _add_console(app: FastAPI) -> None:
     @app.get("/", include_in_schema=False)
-    def index() -> FileResponse:
+    def index(_: Request) -> FileResponse:
         return FileResponse(_CONSOLE / "index.html", headers={"Cache-Control": "no-cache"})
 
     app.mount("/static", StaticFiles(directory=_CONSOLE), name="static")
+
+
+def _publish(app: FastAPI) -> None:
+    """The OpenAPI document with the bodies that routes read themselves among its components."""
+
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            tree = get_openapi(title=app.title, version=app.version, routes=app.routes)
+            pairs = [(model, "validation") for model in _BODIES]
+            _, bodies = models_json_schema(pairs, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
+            tree.setdefault("components", {}).setdefault("schemas", {}).update(bodies["$defs"])
+            app.openapi_schema = tree
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign]

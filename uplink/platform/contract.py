@@ -5,17 +5,40 @@ from __future__ import annotations
 import json
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from perception.serial import utc_ns_of
+
+
+def _is_a_time(value: str) -> str:
+    """A date of the calendar and a time of day; the pattern alone lets the 99th of month 13 pass."""
+    utc_ns_of(value)
+    return value
+
+
+def _is_covariance(value: list[float]) -> list[float]:
+    """(ee, en, nn) of a symmetric matrix without negative variance, in m2."""
+    ee, en, nn = value
+    if not (0.0 <= ee <= 1e10 and 0.0 <= nn <= 1e10 and en * en <= ee * nn + 1e-6):
+        raise ValueError("not a covariance (ee, en, nn)")
+    return value
+
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Device = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Epoch = Annotated[str, Field(pattern=r"^[0-9a-f]{8,32}$")]
 Uid = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}:[0-9a-f]{8,32}:[1-9][0-9]{0,17}$")]
-Name = Annotated[str, Field(min_length=1, max_length=256)]
-Text = Annotated[str, Field(max_length=2000)]
-Utc = Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z$")]
+# No control characters: they name nothing, and PostgreSQL keeps no NUL.
+Name = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Text = Annotated[str, Field(max_length=2000, pattern=r"^[^\x00]*$")]
+Utc = Annotated[
+    str,
+    Field(pattern=r"^(19[7-9]|20[0-9]|21[0-9])[0-9]-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z$"),
+    AfterValidator(_is_a_time),
+]
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Metres = Annotated[float, Field(ge=0.0, le=1e7)]
+Span = Annotated[float, Field(ge=-1e7, le=1e7)]
 Count = Annotated[int, Field(ge=0, le=2**53)]
 
 
@@ -61,6 +84,45 @@ class Evidence(Strict):
     utc: Utc | None
     width: Annotated[int, Field(ge=1, le=65535)]
     height: Annotated[int, Field(ge=1, le=65535)]
+
+
+Covariance = Annotated[list[float], Field(min_length=3, max_length=3), AfterValidator(_is_covariance)]
+Latitude = Annotated[float, Field(ge=-90.0, le=90.0)]
+Longitude = Annotated[float, Field(ge=-180.0, le=180.0)]
+Offset = Annotated[float, Field(ge=-1e4, le=1e4)]
+UtcNs = Annotated[int, Field(ge=0, le=2**62)] | None
+
+
+class PassMemory(Strict):
+    """Where one pass put the object, with its split covariance: `perception.types.PassPosition`."""
+
+    pass_id: Annotated[str, Field(max_length=256)]
+    utc_ns: UtcNs
+    lat_deg: Latitude
+    lon_deg: Longitude
+    cov_own_m2: Covariance
+    cov_common_m2: Covariance
+    offset_e_m: Offset = 0.0
+    offset_n_m: Offset = 0.0
+    cov_site_m2: Covariance = [0.0, 0.0, 0.0]
+    cov_aligned_m2: Covariance = [0.0, 0.0, 0.0]
+
+
+class CaseMemory(Strict):
+    """What other vehicles need to associate with the case; see `uplink.casememory`."""
+
+    passes: Annotated[list[PassMemory], Field(min_length=1, max_length=128)]
+    cov_m2: Covariance
+    map_lat_deg: Latitude | None
+    map_lon_deg: Longitude | None
+    map_cov_m2: Covariance
+    appearance: Annotated[list[Span], Field(max_length=512)]
+    clear_misses: Count
+    dwell_s: Metres | None
+    first_seen_utc_ns: UtcNs
+    last_seen_utc_ns: UtcNs
+    first_clear_look_utc_ns: UtcNs
+    last_clear_look_utc_ns: UtcNs
 
 
 class CaseBody(Strict):
@@ -112,11 +174,12 @@ class CaseBody(Strict):
     GLBJBSM: Annotated[str, Field(pattern=r"^[0-9A-Z]{16,17}$")] | None
     position: Position
     ellipse: Ellipse
-    error_budget_m: Annotated[dict[Name, float], Field(max_length=32)]
+    error_budget_m: Annotated[dict[Name, Span], Field(max_length=32)]
     heading_deg: Annotated[float, Field(ge=-360.0, le=360.0)] | None
     extent_m: Annotated[list[Metres], Field(min_length=3, max_length=3)]
     grid: Name | None
     zone: Name | None
+    memory: CaseMemory | None = None
 
     @model_validator(mode="after")
     def _uid_is_made_of_its_parts(self) -> CaseBody:
@@ -133,6 +196,14 @@ class Backlog(Strict):
     bytes: Count
 
 
+class TrackPoint(Strict):
+    """Where the vehicle was."""
+
+    utc: Utc
+    lat_deg: Latitude
+    lon_deg: Longitude
+
+
 class Heartbeat(Strict):
     """What a device believes to have sent."""
 
@@ -143,6 +214,7 @@ class Heartbeat(Strict):
     loss: Annotated[dict[Name, Count], Field(max_length=64)]
     chain_head: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
     health: Annotated[dict[Name, float | str | bool | None], Field(max_length=64)]
+    track: Annotated[tuple[TrackPoint, ...], Field(max_length=240)] = ()
 
 
 class Canonical(BaseModel):

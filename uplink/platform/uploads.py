@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import os
 from pathlib import Path
 
 from uplink.files import Spool, sync_folder
+from uplink.platform.jpegs import MAX_PIXELS, header_size
 from uplink.platform.problems import Refused
+from uplink.platform.storage import process_number
 
 BLOB_CAP = 4 * 1024 * 1024
 _START, _END = b"\xff\xd8\xff", b"\xff\xd9"
+
+
+def check_header(file: Path) -> None:
+    """Raises Refused 422 unless the file begins as a JPEG of a size that may be decoded."""
+    size = header_size(file.read_bytes())
+    if size is None:
+        raise Refused(422, "not-a-jpeg", "no baseline or progressive frame of 1 or 3 components of 8 bits")
+    if not 0 < size[0] * size[1] <= MAX_PIXELS:
+        raise Refused(422, "picture-too-large", f"{size[0]} x {size[1]} px; at most {MAX_PIXELS} px in all")
 
 
 class Upload:
@@ -45,6 +55,7 @@ class Upload:
             raise Refused(422, "digest-mismatch", "the bytes do not have the hash of the address")
         if self.head != _START or self.tail != _END:
             raise Refused(422, "not-a-jpeg", "only complete JPEG pictures are taken")
+        check_header(self.part)
 
     def drop(self) -> None:
         """Forget it; nothing stays behind."""
@@ -55,11 +66,11 @@ class Upload:
 class Pictures:
     """The picture files of the platform, by hash."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, sweep: bool = True) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         self._spool = Spool(folder)
-        self._spool.drop_parts()
-        self._numbers = itertools.count()
+        if sweep:
+            self._spool.drop_parts()
 
     def path(self, sha256: str) -> Path:
         """Where a picture lies; raises Refused 400 when `sha256` is not a hash."""
@@ -71,7 +82,18 @@ class Pictures:
     def begin(self, sha256: str) -> Upload:
         """Start an upload; two of the same picture at once do not meet."""
         final = self.path(sha256)
-        return Upload(sha256, final.with_name(f"{sha256}.{next(self._numbers)}.part"))
+        return Upload(sha256, final.with_name(f"{sha256}.{os.getpid()}-{process_number()}.part"))
+
+    def part(self, name: str) -> Path:
+        """Where a resumable upload grows; `name` is the platform's own, hexadecimal."""
+        return self._spool.folder / name[:2] / f"{name}.growing"
+
+    def keep_small(self, sha256: str, content: bytes) -> None:
+        """Keep a thumbnail; it can be made again, so nothing is synced."""
+        final = self.path(sha256).with_suffix(".thumb")
+        part = final.with_name(f"{final.name}.{os.getpid()}-{process_number()}.part")
+        part.write_bytes(content)
+        os.rename(part, final)
 
     def publish(self, upload: Upload) -> None:
         """Seal, rename and sync the folder."""

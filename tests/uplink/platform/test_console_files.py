@@ -11,18 +11,18 @@ import requests
 from perception.catalogue import load_catalogue
 from uplink.platform.serve import LocalPlatform
 
-CONSOLE = Path(__file__).parents[2] / "uplink" / "platform" / "console"
+CONSOLE = Path(__file__).parents[3] / "uplink" / "platform" / "console"
 FILES = sorted(path.name for path in CONSOLE.iterdir())
 
 
-def test_the_page_and_all_it_names_are_served(platform: LocalPlatform) -> None:
-    page = requests.get(platform.url + "/", timeout=5)
+def test_the_page_and_all_it_names_are_served(embedded: LocalPlatform) -> None:
+    page = requests.get(embedded.url + "/", timeout=5)
     assert page.headers["Content-Type"].startswith("text/html")
     assert "default-src 'self'" in page.headers["Content-Security-Policy"]
     named = set(re.findall(r'(?:src|href)="(/static/[^"]+)"', page.text))
     assert {Path(name).name for name in named} >= {"console.js", "style.css", "icon.svg"}
     for name in FILES:
-        assert requests.get(f"{platform.url}/static/{name}", timeout=5).content == (CONSOLE / name).read_bytes()
+        assert requests.get(f"{embedded.url}/static/{name}", timeout=5).content == (CONSOLE / name).read_bytes()
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -35,7 +35,7 @@ def test_both_languages_know_the_same_words_and_every_kind_has_a_chinese_one() -
     text = (CONSOLE / "words.js").read_text(encoding="utf-8")
     table = text[text.index("zh: {") : text.index("};")]
     chinese, english = (set(re.findall(r'(\w+): "', half.split("changes:")[0])) for half in table.split("  en: {"))
-    kinds = set(load_catalogue(Path(__file__).parents[2] / "models").kinds)
+    kinds = set(load_catalogue(Path(__file__).parents[3] / "models").kinds)
     assert kinds <= chinese
     # English names of kinds are made from the kinds themselves.
     assert chinese - kinds == english

@@ -6,7 +6,6 @@ import hashlib
 import json
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -25,11 +24,12 @@ from tests.uplink.builders import case, change, jpeg, opened
 from uplink.payload import Link, Origin, case_body
 from uplink.platform.contract import case_schema
 from uplink.platform.serve import LocalPlatform
+from uplink.platform.storage import open_storage
 from uplink.platform.uploads import BLOB_CAP
 from uplink.transport import content_digest
 
 EPOCH = "00000000aaaaaaaa"
-SCHEMA_FILE = Path(__file__).parents[2] / "uplink" / "schema" / "case.v1.json"
+SCHEMA_FILE = Path(__file__).parents[3] / "uplink" / "schema" / "case.v1.json"
 
 
 def body_of(made: CaseChange, seq: int = 1, device: str = "car-1") -> bytes:
@@ -95,17 +95,18 @@ def test_twenty_equal_requests_at_once_make_one_event(platform: LocalPlatform) -
     assert len({reply.json()["receipt_id"] for reply in replies}) == 1
 
 
-def test_what_is_answered_is_committed_for_every_reader(platform: LocalPlatform) -> None:
+def test_what_is_answered_is_committed_for_every_reader(platform: LocalPlatform, tmp_path: Path) -> None:
     assert put(platform, body_of(opened(1))).status_code == 201
-    with closing(sqlite3.connect(platform.intake.database.path)) as other:
-        assert other.execute("SELECT count(*) FROM event").fetchone() == (1,)
+    with closing(open_storage(tmp_path / "platform", platform.app.state.settings.database_url)) as other:
+        assert other.value("SELECT count(*) FROM event") == 1
 
 
-def test_a_commit_that_fails_is_never_answered_with_a_receipt(platform: LocalPlatform) -> None:
+def test_a_commit_that_fails_is_never_answered_with_a_receipt(embedded: LocalPlatform) -> None:
+    platform = embedded
     with platform.intake.database.transaction() as tx:
         # A deferred foreign key fails at COMMIT, after every statement of the intake has succeeded.
-        tx.execute("CREATE TABLE bad (x INTEGER REFERENCES device (seen) DEFERRABLE INITIALLY DEFERRED)")
-        tx.execute("CREATE TRIGGER spoil AFTER INSERT ON case_head BEGIN INSERT INTO bad VALUES (77); END")
+        tx.run("CREATE TABLE bad (x INTEGER REFERENCES device (seen) DEFERRABLE INITIALLY DEFERRED)")
+        tx.run("CREATE TRIGGER spoil AFTER INSERT ON case_head BEGIN INSERT INTO bad VALUES (77); END")
     assert problem(put(platform, body_of(opened(1)))) == (500, "internal-error")
     assert platform.intake.database.value("SELECT count(*) FROM event") == 0
 
@@ -186,7 +187,8 @@ def test_refused_pictures_leave_no_file(platform: LocalPlatform, tmp_path: Path)
     ["/v1/devices/..%2f..%2fetc/events/x", "/v1/devices/car%00/heartbeat", "/v1/devices/car-1/blobs/..%2f..%2fx.sqlite",
      "/static/..%2fapp.py", "/static/../app.py", "/v1/cases/..%2f..", "/nowhere", "/v1/blobs/../../platform.sqlite"],
 )  # fmt: skip
-def test_names_that_climb_are_refused(platform: LocalPlatform, path: str) -> None:
+def test_names_that_climb_are_refused(embedded: LocalPlatform, path: str) -> None:
+    platform = embedded
     session = requests.Session()
     request = requests.Request("GET", platform.url + "/x").prepare()
     request.url = platform.url + path
@@ -254,10 +256,12 @@ def test_everything_outlives_a_restart(tmp_path: Path, clock: ManualClock) -> No
 def test_health_and_published_contract(platform: LocalPlatform) -> None:
     assert requests.get(f"{platform.url}/healthz", timeout=5).json() == {"status": "ok"}
     assert requests.get(f"{platform.url}/readyz", timeout=5).json() == {"status": "ready"}
-    paths = requests.get(f"{platform.url}/v1/openapi.json", timeout=5).json()["paths"]
+    tree = requests.get(f"{platform.url}/v1/openapi.json", timeout=5).json()
+    paths = tree["paths"]
     assert {"/v1/devices/{device}/events/{uid}", "/v1/devices/{device}/blobs/{sha256}", "/v1/cases"} <= set(paths)
     body = paths["/v1/devices/{device}/events/{uid}"]["put"]["requestBody"]["content"]["application/json"]["schema"]
-    assert body["additionalProperties"] is False
+    assert body == {"$ref": "#/components/schemas/CaseBody"}
+    assert tree["components"]["schemas"]["CaseBody"]["additionalProperties"] is False
 
 
 def test_a_taken_port_is_a_setup_mistake(platform: LocalPlatform, tmp_path: Path) -> None:
@@ -274,7 +278,7 @@ from pathlib import Path
 from uplink.platform.serve import serve
 serve("127.0.0.1", {port}, Path({str(tmp_path)!r}))
 """
-    with subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[2]) as child:
+    with subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[3]) as child:
         wait_until_it_answers(f"http://127.0.0.1:{port}/readyz")
         child.send_signal(signal.SIGTERM)
         assert child.wait(timeout=30) == 0
