@@ -130,6 +130,7 @@ def _licences(recipe: Recipe, facts: CardFacts) -> list[str]:
             f"images_val = {train + val if source.report_only else val}",
             f"classes = {_toml([*source.exhaustive, *source.partial])}",
             f"taught_by_coco_yolov5n = {_toml(list(source.pseudo))}",
+            f"rendered = {_toml(source.rendered)}",
             f"doubts = {_toml(source.doubts)}",
         ]
     return lines

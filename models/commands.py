@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +15,17 @@ from typing import TYPE_CHECKING
 
 from models.card import write_card
 from models.data_check import DataCheck, check_data
+from models.dataset import read_indices
 from models.errors import TrainingSetupError
+from models.gate import Runner
 from models.measure import MeasureParams, Tell, measure
-from models.prepare import DataSet, Prepared, PrepareParams, prepare
+from models.precision import PRECISIONS, to_half, to_int8
+from models.prepare import CALIBRATION, DataSet, Prepared, PrepareParams, prepare
+from models.promote import Promotion, promote
 from models.recipe import load_recipe
 from models.report import Evaluation, write_report
 from models.sheets import write_sheets
+from models.twins import Twins, compare_engines
 from perception.card import ModelCard, load_card
 from perception.catalogue import Catalogue
 from perception.errors import ModelError
@@ -101,12 +107,29 @@ def train_model(recipe: Path, params: TrainParams) -> Path:
     return train(load_recipe(recipe), params)
 
 
-def export_model(recipe: Path, checkpoint: Path, out: Path) -> str:
-    """`qiji model export`: writes the ONNX file and returns its sha256."""
+def export_model(recipe: Path, source: Path, out: Path, precision: str = "fp32", prepared: Sequence[Path] = ()) -> str:
+    """`qiji model export`: writes the ONNX file and returns its sha256.
+
+    source: a checkpoint, or an fp32 file exported before. For int8 the value ranges come from the calibration split of
+    `prepared`, from its train split where nothing was held out.
+    """
     require_train_extra()
+    plan = load_recipe(recipe)
+    if precision not in PRECISIONS:
+        raise TrainingSetupError(f"precision {precision!r}", remedy=f"use one of {', '.join(PRECISIONS)}")
     from models.export import export_onnx
 
-    return export_onnx(load_recipe(recipe), checkpoint, out)
+    if precision == "fp32":
+        return export_onnx(plan, source, out)
+    with tempfile.TemporaryDirectory() as folder:
+        whole = source if source.suffix == ".onnx" else Path(folder) / "fp32.onnx"
+        if whole is not source:
+            export_onnx(plan, source, whole)
+        if precision == "fp16":
+            return to_half(whole, out)
+        licensed = {s.name for s in plan.trained}
+        held, train = (read_indices(prepared, split, plan.classes) for split in (CALIBRATION, "train"))
+        return to_int8(whole, out, [picture for picture in held or train if picture.source in licensed])
 
 
 def evaluate_model(
@@ -129,6 +152,24 @@ def evaluate_model(
     if card is not None:
         write_card(plan, facts, card)
     return result
+
+
+def compare_model(
+    recipe: Path, engine: Path, reference: Path, prepared: Sequence[Path], threads: int = 2, tell: Tell | None = None
+) -> Twins:
+    """`qiji model check --against`: an engine beside its checkpoint (needs the extra) or another ONNX file."""
+    if reference.suffix != ".onnx":
+        require_train_extra()
+    return compare_engines(load_recipe(recipe), engine, reference, prepared, threads, tell)
+
+
+def promote_model(
+    recipe: Path, onnx: Path, prepared: Sequence[Path], current: Path, catalogue: Catalogue, out: Path,
+    runner: Runner | None, params: MeasureParams | None = None, tell: Tell | None = None,
+) -> Promotion:  # fmt: skip
+    """`qiji model promote`: gate a candidate against the current card; writes the folder `out` when accepted."""
+    plan = load_recipe(recipe)
+    return promote(plan, onnx, prepared, current, catalogue, out, runner, params or MeasureParams(), tell)
 
 
 def require_train_extra() -> None:

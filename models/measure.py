@@ -45,11 +45,9 @@ def measure(
     and the calibration; else the validation pictures give the points, and confidence stays raw. Raises
     TrainingSetupError when a file is missing, made for other classes, or there is nothing to validate on.
     """
-    pictures = read_indices(prepared, "val", recipe.classes)
-    if not pictures:
-        raise TrainingSetupError("no validation pictures in the prepared folders", remedy="prepare at least one source")
+    pictures = validation_pictures(recipe, prepared)
     predictor = open_predictor(recipe, onnx, params.threads)
-    looks = look_at(predictor, _with_reports(recipe, prepared, pictures), _told(tell, "validation pictures"))
+    looks = look_at(predictor, pictures, _told(tell, "validation pictures"))
     scores = evaluate(looks, recipe, params.replicates, params.seed)
     trained = read_indices(prepared, "train", recipe.classes)
     rows = makeup(recipe, trained, scores)
@@ -85,8 +83,14 @@ def picture_counts(prepared: Sequence[Path]) -> dict[str, int]:
     return counts
 
 
-def _with_reports(recipe: Recipe, prepared: Sequence[Path], pictures: Sequence[Picture]) -> list[Picture]:
-    """Validation pictures, and of sources that nothing was learnt from the training pictures too."""
+def validation_pictures(recipe: Recipe, prepared: Sequence[Path]) -> list[Picture]:
+    """Validation pictures, and of sources that nothing is learnt from the training pictures too.
+
+    Raises TrainingSetupError when there is no validation picture.
+    """
+    pictures = read_indices(prepared, "val", recipe.classes)
+    if not pictures:
+        raise TrainingSetupError("no validation pictures in the prepared folders", remedy="prepare at least one source")
     only = {source.name for source in recipe.sources if source.report_only}
     unseen = [p for p in read_indices(prepared, "train", recipe.classes) if p.source in only] if only else []
     return [*pictures, *unseen]

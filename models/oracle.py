@@ -11,9 +11,9 @@ import numpy.typing as npt
 import torch
 
 from models.network import build_network, install_torchvision_shim, read_checkpoint
-from models.predictor import EVALUATION_NMS_IOU, FLOOR
+from models.predictor import EVALUATION_NMS_IOU, FLOOR, network_input
 from models.recipe import Recipe
-from perception.boxes import letterbox, nms
+from perception.boxes import nms
 from perception.decode import DECODERS, Decoded
 from perception.types import Image
 
@@ -25,12 +25,9 @@ def checkpoint_predictor(recipe: Recipe, checkpoint: Path, floor: float = FLOOR)
     network.eval()
 
     def predict(image: Image) -> Decoded:
-        fit = letterbox((image.shape[1], image.shape[0]), recipe.input_wh, "center")
-        canvas = np.full((recipe.input_wh[1], recipe.input_wh[0], 3), 114, np.uint8)
-        fit.place(image, canvas)
-        pixels = torch.from_numpy(np.ascontiguousarray(canvas[:, :, ::-1].transpose(2, 0, 1)[None])).float() / 255
+        blob, fit = network_input(image, recipe.input_wh)
         with torch.no_grad():
-            output = network(pixels)
+            output = network(torch.from_numpy(blob))
         raw = output[0] if isinstance(output, tuple) else output
         found = DECODERS["yolo"].decode(np.asarray(raw.numpy(), np.float32), recipe.input_wh, floor)
         kept = nms(found.xyxy, found.confidence, found.class_id, EVALUATION_NMS_IOU)

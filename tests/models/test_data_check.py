@@ -161,7 +161,7 @@ def test_a_validation_picture_that_is_trained_on_is_a_leak(tmp_path: Path) -> No
             cv2.imwrite(str(data / "images" / split / f"{name}.png"), image)
             (data / "labels" / split / f"{name}.txt").write_text("", encoding="utf-8")
     assert check_data([data], KNOWN).leaks == ()
-    again = cv2.imread(str(data / "images" / "val" / "c.png"))
+    again = read_picture(data / "images" / "val" / "c.png")
     cv2.imwrite(str(data / "images" / "train" / "again.jpg"), cv2.resize(again, (200, 150)))
     (data / "labels" / "train" / "again.txt").write_text("", encoding="utf-8")
     (leak,) = check_data([data], KNOWN).leaks
