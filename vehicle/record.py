@@ -11,7 +11,7 @@ from gnss.clock import Clock, SystemClock
 from gnss.receiver_date import SOFTWARE_DATE
 from perception.events import Event, EventOrder
 from perception.redaction import Redactor
-from replays.recording.recorder import Head, McapRecorder, attached
+from replays.recording.recorder import Head, McapRecorder, attached, quiet_places
 from replays.recording.shelf import Limits, target_of
 from replays.source import RecordedFrame
 from vehicle.ahead import LookAhead
@@ -58,7 +58,7 @@ def record_live(
         antenna_m = (receiver.x_m, receiver.y_m, receiver.z_m)
         files = attached(config.city)
         head = Head(target.name, str(config.vehicle), cameras, "recorded by qiji drive record", antenna_m, files=files)
-        recorder = stack.enter_context(McapRecorder(target, head))
+        recorder = stack.enter_context(McapRecorder(target, head, quiet=quiet_places(kit.atlas(config.city))))
         for row in config.cameras:
             source.add_camera(CameraThread(row, clock, start_ns, source.take_frame))
         reader = LiveReceiver(receiver, source, clock, start_ns, SOFTWARE_DATE)

@@ -17,7 +17,7 @@ from perception.errors import SetupError
 from perception.types import LISTED_STATES, Case, CaseState, Output, TrackEnded
 from replays.atomic import drop_folder, move_folder, part_folder
 from replays.drive import Drive, open_drive
-from replays.recording.recorder import Head, McapRecorder, attached
+from replays.recording.recorder import Head, McapRecorder, attached, quiet_places
 from replays.recording.shelf import SingleFile
 from replays.run_folder import RunWriter
 from replays.source import DriveSource
@@ -184,7 +184,9 @@ class _Run:
         with ExitStack() as stack:
             recorder = None
             if target is not None:
-                recorder = stack.enter_context(McapRecorder(target, _head(drive), strict=True))
+                recorder = stack.enter_context(
+                    McapRecorder(target, _head(drive), quiet=quiet_places(self.atlases[nth]), strict=True)
+                )
                 session.taps, session.sinks = (recorder.tap,), (*session.sinks, recorder.take)
             session.run(source, None if progress is None else lambda: progress(label, session.frames, total))
             if recorder is not None:

@@ -11,7 +11,7 @@ from gnss.clock import Clock, SystemClock
 from gnss.receiver_date import SOFTWARE_DATE
 from perception.errors import SetupError
 from perception.events import EventOrder
-from replays.recording.recorder import Head, McapRecorder, attached
+from replays.recording.recorder import Head, McapRecorder, attached, quiet_places
 from replays.recording.shelf import Limits, target_of
 from replays.run_folder import RunWriter
 from uplink.store import SqliteStore
@@ -119,7 +119,7 @@ def drive(
         recorder = writer = None
         if target is not None:
             head = Head(name, vehicle, cameras, "recorded by qiji run", antenna_m, files=attached(config.city))
-            recorder = stack.enter_context(McapRecorder(target, head))
+            recorder = stack.enter_context(McapRecorder(target, head, quiet=quiet_places(atlas)))
             session.taps, session.sinks = (recorder.tap,), (*session.sinks, recorder.take)
             if reader is not None:
                 reader.tap = recorder.raw

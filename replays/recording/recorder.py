@@ -10,13 +10,14 @@ import hashlib
 import json
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from foxglove_schemas_protobuf.GeoJSON_pb2 import GeoJSON
 
+from gnss.atlas import Atlas
 from gnss.types import Fix, Motion
 from perception.camera import CameraModel
 from perception.events import Event
@@ -55,6 +56,17 @@ def attached(city: Path | None, truth: Path | None = None) -> dict[str, bytes]:
     return {name: file.read_bytes() for name, file in files.items()}
 
 
+SENSITIVE_M = 60.0
+"""Pictures are left out this close to a sensitive area: what a camera sees well, and the way between two fixes."""
+
+
+def quiet_places(atlas: Atlas) -> Callable[[float, float], bool] | None:
+    """Tells whether no picture may be stored at a place (lat, lon); None when the city has no sensitive area."""
+    if not any(zone.kind == "sensitive" for zone in atlas.zones):
+        return None
+    return lambda lat, lon: any(zone.kind == "sensitive" for zone in atlas.zones_near(lat, lon, SENSITIVE_M))
+
+
 @dataclass(frozen=True, slots=True)
 class Head:
     """What a recording says of itself; `files` are attachments (city.toml and what it names, truth.geojson)."""
@@ -79,11 +91,19 @@ class McapRecorder:
 
     `raw` may be called from another thread. `strict`: a disk that fails ends the recording with its OSError; else the
     recording goes on in a new part when it can, and `counts` tell what was lost. Nothing is created before the first
-    event. `pictures=False` leaves the pictures out.
+    event. `pictures=False` leaves the pictures out; `quiet` says where they must be left out: from a fix there until
+    one elsewhere, and before the first.
     """
 
     def __init__(
-        self, target: Target, head: Head, *, pictures: bool = True, strict: bool = False, chunk_s: float = CHUNK_S
+        self,
+        target: Target,
+        head: Head,
+        *,
+        pictures: bool = True,
+        quiet: Callable[[float, float], bool] | None = None,
+        strict: bool = False,
+        chunk_s: float = CHUNK_S,
     ) -> None:
         self.counts: Counter[str] = Counter()
         self._target = target
@@ -100,6 +120,8 @@ class McapRecorder:
         self._parts: list[tuple[Path, int]] = []
         self._cases: dict[str, dict[str, Any]] = {}
         self._room = True
+        self._quiet = quiet
+        self._hushed = quiet is not None
         self._events = 0
         self._newest_ns = 0
         self._retry_ns: int | None = None
@@ -122,6 +144,8 @@ class McapRecorder:
             if isinstance(event, Fix):
                 if self._epoch_ns is None and event.utc_ns is not None:
                     self._epoch_ns = event.utc_ns - event.stamp_ns
+                if self._quiet is not None:
+                    self._hushed = self._quiet(event.lat_deg, event.lon_deg)
                 self._add(schemas.FIX, event.stamp_ns, schemas.record_json(event), "qiji.Fix")
                 self._add(schemas.LOCATION, event.stamp_ns, event)
             elif isinstance(event, Motion):
@@ -173,10 +197,12 @@ class McapRecorder:
     def _seen(self, seen: Seen) -> None:
         picture = None
         if seen.picture is not None and self._pictures:
-            if self._room:
-                picture = seen.picture()
-            else:
+            if self._hushed:
+                self.counts["recorder: pictures left out, sensitive area"] += 1
+            elif not self._room:
                 self.counts["recorder: pictures left out, the disk is full"] += 1
+            else:
+                picture = seen.picture()
         line = detection_line(seen.camera, seen.index, seen.detections, seen.sharpness, seen.exposure)
         zones = "" if picture is None else f'"zones":{json.dumps(picture.zones, separators=(",", ":"))},'
         text = f'{{"stamp_ns":{seen.stamp_ns},{zones}{line[1:]}'.encode()

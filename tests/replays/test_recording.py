@@ -15,13 +15,14 @@ from mcap.reader import make_reader
 from mcap_protobuf.decoder import DecoderFactory
 from PIL import Image as PillowImage
 
+from gnss.atlas import Atlas, load_atlas
 from gnss.types import Fix, Motion
 from perception.camera import CameraModel
 from perception.errors import DriveError
 from perception.types import CaseState, ChangeKind, Seen
 from replays.drive import open_drive
 from replays.recording.part import Part
-from replays.recording.recorder import UNKNOWN_EPOCH_NS, McapRecorder, attached
+from replays.recording.recorder import UNKNOWN_EPOCH_NS, McapRecorder, attached, quiet_places
 from replays.recording.schemas import quaternion
 from replays.recording.shelf import KEEP, Limits, Shelf, SingleFile, target_of
 from replays.recording.unpack import RECEIVER
@@ -137,6 +138,30 @@ def test_without_pictures_nothing_of_them_is_in_the_file(tmp_path: Path) -> None
     record(SingleFile(tmp_path / "a.mcap"), 1.0, pictures=False)
     assert "/camera/front/image" not in {topic for _, topic, _ in mcap_spec.read(tmp_path / "a.mcap").channels.values()}
     assert len(list(DriveSource(open_drive(tmp_path / "a.mcap")))) == len(list(drive(1.0))) - 1
+
+
+def test_near_a_sensitive_area_no_picture_is_stored(tmp_path: Path) -> None:
+    ring = [(120.1 + e * 1e-5, 30.1 + n * 1e-5) for e, n in ((-10, 5), (10, 5), (10, 7), (-10, 7), (-10, 5))]
+    zone = {
+        "type": "Feature", "properties": {"id": "S", "kind": "sensitive"},
+        "geometry": {"type": "Polygon", "coordinates": [ring]},
+    }  # fmt: skip
+    (tmp_path / "zones.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": [zone]}))
+    (tmp_path / "city.toml").write_text('version = 1\nname = "x"\nutc_offset_hours = 8.0\nzones = "zones.geojson"\n')
+    quiet = quiet_places(load_atlas(tmp_path / "city.toml"))
+    assert quiet_places(Atlas.empty()) is None
+    with McapRecorder(SingleFile(tmp_path / "a.mcap"), head(), quiet=quiet) as recorder:
+        recorder.tap(seen(0))
+        for second in range(30):
+            # 33 m a second northwards past the area, which begins 5 m ahead.
+            recorder.tap(replace(fix(second), lat_deg=30.1 + 3e-4 * (second - 10)))
+            recorder.tap(seen(10 * second + 1))
+        recorder.close()
+    shown = [
+        e.index for e in DriveSource(open_drive(tmp_path / "a.mcap"), "recorded") if isinstance(e, Seen) and e.picture
+    ]
+    assert shown == [*range(1, 82, 10), *range(131, 300, 10)]
+    assert recorder.counts == {"recorder: pictures left out, sensitive area": 31 - len(shown)}
 
 
 def test_raw_bytes_and_the_city_come_along(tmp_path: Path) -> None:
