@@ -118,6 +118,15 @@ class EgoFilter:
         found = self._place_at(stamp_ns)
         return (PoseState.NONE, found) if isinstance(found, str) else self._state(stamp_ns, *found)
 
+    def driven(self, start_ns: int, end_ns: int) -> Travel | None:
+        """The way from one stamp to a later one by wheels and gyro alone, its bias removed; None without either.
+
+        Free of the small steps that fixes put into poses: what other sensors' clocks are compared with.
+        """
+        node = self._past.around(end_ns, self.params.smooth_nodes)[0]
+        travel = self.odometry.travel(start_ns, end_ns, 0.0 if node is None else float(node.xs[GYRO]))
+        return travel if travel.measured else None
+
     def _place_at(self, stamp_ns: int) -> tuple[Place, Node] | str:
         """Place and the nearest node, or why there is none."""
         a, b = self._past.around(stamp_ns, self.params.smooth_nodes)

@@ -12,6 +12,7 @@ from gnss.types import Fix, Motion, Pose
 from perception.around import Around
 from perception.associate import AssociateParams, associate
 from perception.camera import CameraModel
+from perception.camera_clock import CameraClock, ClockParams
 from perception.catalogue import Catalogue
 from perception.context import ContextParams, at_kerb, doubts
 from perception.events import Event
@@ -36,8 +37,10 @@ from perception.types import (
     Track,
     TrackEnd,
     TrackEnded,
+    Verdict,
     View,
 )
+from perception.unplaced import Unplaced
 from perception.window import Surveyor, Window, WindowParams
 
 _STRETCH_NS = 12_000_000_000
@@ -48,6 +51,7 @@ class PipelineParams:
     """All tuning, one record per stage, each declared beside the code that uses it."""
 
     hold_s: float = 1.5
+    none_hold_s: float = 60.0
     forget_m: float = 3000.0
     settle_tracks: int = 32
     settle_s: float = 2.0
@@ -57,6 +61,7 @@ class PipelineParams:
     rules: RuleParams = field(default_factory=RuleParams)
     window: WindowParams = field(default_factory=WindowParams)
     context: ContextParams = field(default_factory=ContextParams)
+    clock: ClockParams = field(default_factory=ClockParams)
     associate: AssociateParams = field(default_factory=AssociateParams)
 
 
@@ -95,8 +100,10 @@ class Pipeline:
         }
         self._rules = Rules(setup.catalogue, setup.atlas, p.rules)
         self._surveyor = Surveyor(
-            setup.catalogue, setup.cameras, setup.thresholds, p.locate, p.associate.existence, self._ego.pose_at
+            setup.catalogue, setup.cameras, setup.thresholds, p.locate, p.associate.existence, self._seen_from
         )
+        self._clock = CameraClock(p.clock)
+        self._unplaced = Unplaced(dict(setup.thresholds))
         self._looks = Looks()
         self._waiting: deque[Seen] = deque()
         self._ended: list[Track] = []
@@ -121,6 +128,7 @@ class Pipeline:
             camera = self._setup.cameras[event.camera]
             learned = MountBias.learned(event, camera, self._setup.params.locate.mount)
             self._mounts = {**self._mounts, event.camera: learned}
+            self._clock.begin(event)
         elif isinstance(event, Shed):
             self.counts[f"shed: {event.reason}"] += 1
         else:
@@ -132,6 +140,7 @@ class Pipeline:
         """The drive ended: handle what waits, end every track, close the window."""
         out: list[Output] = []
         self._drain(1 << 62, out)
+        out.extend(self._unplaced.end("until the end of the drive"))
         for tracker in self._trackers.values():
             for track in tracker.flush():
                 self._end_track(track, track.last_stamp_ns, out)
@@ -156,23 +165,35 @@ class Pipeline:
     @property
     def tracks_begun(self) -> int:
         """How many tracks were started: the ledger must hold as many ends."""
-        return sum(tracker.begun for tracker in self._trackers.values())
+        return self._unplaced.begun + sum(tracker.begun for tracker in self._trackers.values())
 
     def pose_at(self, stamp_ns: int) -> Pose | None:
         """The vehicle's pose at a recent stamp."""
         return self._ego.pose_at(stamp_ns)
 
+    def _seen_from(self, stamp_ns: int) -> Pose | None:
+        """The vehicle's pose at the moment that a camera stamps so."""
+        pose = self._ego.pose_at(stamp_ns - self._clock.late_ns)
+        return pose if pose is None or not self._clock.late_ns else replace(pose, stamp_ns=stamp_ns)
+
     def _drain(self, now_ns: int, out: list[Output]) -> None:
-        """Handle the frames that a fix brackets, or that waited `hold_s` for one."""
+        """Handle the frames that a fix brackets, or that waited `hold_s` for one (`none_hold_s` without a pose)."""
+        params = self._setup.params
         while self._waiting:
             seen = self._waiting[0]
-            if not self._ego.bracketed(seen.stamp_ns) and now_ns - seen.stamp_ns < self._setup.params.hold_s * 1e9:
+            moment_ns, waited_s = seen.stamp_ns - self._clock.late_ns, (now_ns - seen.stamp_ns) * 1e-9
+            if not self._ego.bracketed(moment_ns) and waited_s < params.hold_s:
+                return
+            pose = self._seen_from(seen.stamp_ns)
+            if pose is None and not self._ego.bracketed(moment_ns) and waited_s < params.none_hold_s:
+                self._waiting[0] = replace(seen, picture=None)  # boxes are small: they may wait, pixels not
                 return
             self._waiting.popleft()
-            pose = self._ego.pose_at(seen.stamp_ns)
             if pose is None:
                 self.counts["frames without a pose"] += 1
+                out.extend(self._unplaced.see(seen, self._ego.state_at(moment_ns)[1]))
             else:
+                out.extend(self._unplaced.end("followed until there was one again"))
                 self._look(seen, pose, out)
 
     def _look(self, seen: Seen, pose: Pose, out: list[Output]) -> None:
@@ -261,14 +282,24 @@ class Pipeline:
         if window is None:
             return
         self._window = None
+        self._learn_clock(window)
         out.extend(window.stitch(self._surveyor, self._mounts, self._setup.params.window))
         active = {c.id for c in self._around.cases.values() if c.state in ACTIVE_STATES}
         self._weigh_traffic(window)
         record = window.record(self._looks.take_cases(active), self._going_on(window), self._around.trail)
         out.extend(LandmarkClosed(c.landmark, record.cov_common_m2, c.track.observations) for c in window.closed)
         out.extend(self._associate(record, ends=True))
-        out.extend(mount.update(record.end_stamp_ns, camera) for camera, mount in sorted(self._mounts.items()))
+        mounts = (mount.update(record.end_stamp_ns, camera) for camera, mount in sorted(self._mounts.items()))
+        out.extend(self._clock.report(update) for update in mounts)
         self._around.forget(window.last or window.start, self._setup.params.forget_m)
+
+    def _learn_clock(self, window: Window) -> None:
+        """Ask the standing things how late the camera's stamps are; when that tells, place the window once more."""
+        before = self._clock.late_ns
+        standing = [c.track for c in window.closed if c.landmark.verdict is Verdict.STATIC]
+        self._clock.learn(standing, self._setup.cameras, self._ego.driven)
+        if self._clock.late_ns != before:
+            window.place_again(self._surveyor, self._mounts, self._setup.params.settle_s)
 
     def _weigh_traffic(self, window: Window) -> None:
         """Mark the standing vehicles of a window that may only be waiting in traffic."""

@@ -497,7 +497,10 @@ class PassClosed:
 
 @dataclass(frozen=True, slots=True)
 class CalibrationUpdate:
-    """Mount biases learned so far for one camera, 1 sigma beside each; a height nobody told has no sigma."""
+    """Mount biases learned so far for one camera, 1 sigma beside each; a height nobody told has no sigma.
+
+    `late_s`: by how much the camera's stamps are later than the moment of the picture; None: nothing told it yet.
+    """
 
     stamp_ns: int
     camera: str
@@ -507,6 +510,8 @@ class CalibrationUpdate:
     pitch_sigma_deg: float
     height_m: float = 0.0
     height_sigma_m: float | None = None
+    late_s: float | None = None
+    late_sigma_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -226,6 +226,23 @@ class Window:
         """Is it time to cut before `pose`?"""
         return self.driven_m >= params.length_m or (pose.stamp_ns - self.start.stamp_ns) * 1e-9 >= params.length_s
 
+    def place_again(self, surveyor: Surveyor, mounts: Mapping[str, MountBias], together_s: float) -> None:
+        """Place all that closed so far from the poses as they are now, what ended within `together_s` together."""
+        poses = {view.stamp_ns: surveyor.pose_at(view.stamp_ns) for view in self.views}
+        self.views = [replace(view, pose=poses[view.stamp_ns] or view.pose) for view in self.views]
+        groups: list[list[int]] = []
+        for row, closed in enumerate(self.closed):
+            last_ns = closed.track.last_stamp_ns
+            if not groups or abs(last_ns - self.closed[groups[-1][0]].track.last_stamp_ns) > together_s * 1e9:
+                groups.append([])
+            groups[-1].append(row)
+        for rows in groups:
+            again, _ = surveyor.survey([self.closed[row].track for row in rows], self.pass_id, mounts)
+            for row, new in zip(rows, again, strict=True):
+                if new is not None:
+                    pictures = self.closed[row].landmark.pictures
+                    self.closed[row] = replace(new, landmark=replace(new.landmark, pictures=pictures))
+
     def stitch(self, surveyor: Surveyor, mounts: Mapping[str, MountBias], params: WindowParams) -> list[TrackEnded]:
         """Join what is one thing, refit it from all observations; returns the ends of tracks that went into others."""
         ended: list[TrackEnded] = []

@@ -202,9 +202,13 @@ def test_without_any_fix_nothing_is_located_and_all_is_counted() -> None:
     events = [e for e in World(THINGS, length_m=60.0).events() if not isinstance(e, Fix)]
     pipeline = Pipeline(make_setup(CITY))
     outputs = run(pipeline, events)
-    assert outputs == []
+    # No case, and nothing lost: what was followed in the pictures alone stands in the ledger.
+    assert {type(o) for o in outputs} == {TrackEnded}
+    assert {o.end for o in outputs if isinstance(o, TrackEnded)} == {TrackEnd.QUARANTINED}
+    reasons = {o.reason.split(";")[0] for o in outputs if isinstance(o, TrackEnded)}
+    assert reasons == {"no position: no fix yet", "no position: until the end of the drive"}
+    _ledger_is_whole(pipeline, outputs)
     assert pipeline.counts["frames without a pose"] == sum(isinstance(e, Seen) for e in events)
-    assert pipeline.tracks_begun == 0
 
 
 def test_fixes_that_end_midway_leave_a_whole_ledger() -> None:
