@@ -58,12 +58,11 @@ def import_video(
     """
     stamps, width, height = video_stamps(video)
     fixes = _within(video) if track is None else read_track(track)
-    told = "the telemetry's own clock" if track is None else "the track's first fix"
-    zero_ns = 0
+    zero_ns, told = 0, "the telemetry's own clock"
     if track is not None:
         zero_ns = _zero_ns(fixes, track, video_start_utc_ns) + round(clock_offset_s * 1e9)
-        told = told if video_start_utc_ns is None else "the start that was given"
-        told = f"{told} {clock_offset_s:+.3f} s"
+        clock = "the track's first fix" if video_start_utc_ns is None else "the start that was given"
+        told = f"{clock} {clock_offset_s:+.3f} s"
         if search:
             found = find_offset(_seen(video, stamps, width), fixes)
             zero_ns = fixes[0].stamp_ns + round(found.offset_s * 1e9) if found.sure else zero_ns
@@ -73,20 +72,24 @@ def import_video(
         f"Imported from {video.name}{beside}. The first frame is taken at {told}. "
         "No calibration: the field of view is guessed as 70 degrees, the camera 1.4 m up and level."
     )
+    start_utc = next((f.utc_ns - f.stamp_ns + zero_ns for f in fixes if f.utc_ns is not None), None)
+    start = None if start_utc is None else utc_iso(start_utc)
     with new_folder(out, "drive.toml", "drive") as part:
-        file = CAMERA + video.suffix.lower()
-        shutil.copyfile(video, part / file)
+        entry = CameraEntry(CAMERA, CAMERA + video.suffix.lower(), width, height)
+        shutil.copyfile(video, part / entry.file)
         write_camera_csv(part / f"{CAMERA}.csv", stamps)
-        entry = CameraEntry(CAMERA, file, width, height)
-        start_utc = next((f.utc_ns - f.stamp_ns + zero_ns for f in fixes if f.utc_ns is not None), None)
-        start = None if start_utc is None else utc_iso(start_utc)
         write_drive_toml(part / "drive.toml", name or video.stem, vehicle, note, entry, start)
-        if track is None or track.suffix.lower() in (".gpx", ".csv"):
-            write_fixes_csv(part / "fixes.csv", [replace(f, stamp_ns=f.stamp_ns - zero_ns) for f in fixes])
-        else:
-            shutil.copyfile(track, part / "gnss.nmea")
+        _write_track(part, track, [replace(f, stamp_ns=f.stamp_ns - zero_ns) for f in fixes])
         _refuse_apart(open_drive(part).fixes, stamps, video, track or video)
     return Imported(open_drive(out), note)
+
+
+def _write_track(part: Path, track: Path | None, fixes: list[Fix]) -> None:
+    """NMEA is kept as it is: its own UTC and start_utc give the stamps."""
+    if track is None or track.suffix.lower() in (".gpx", ".csv"):
+        write_fixes_csv(part / "fixes.csv", fixes)
+    else:
+        shutil.copyfile(track, part / "gnss.nmea")
 
 
 def read_track(track: Path) -> list[Fix]:

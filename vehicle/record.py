@@ -11,7 +11,8 @@ from gnss.clock import Clock, SystemClock
 from gnss.receiver_date import SOFTWARE_DATE
 from perception.events import Event, EventOrder
 from perception.redaction import Redactor
-from replays.recording.recorder import Head, McapRecorder, attached, quiet_places
+from replays.recording.head import Head, attached, quiet_places
+from replays.recording.recorder import McapRecorder
 from replays.recording.shelf import Limits, target_of
 from replays.source import RecordedFrame
 from vehicle.ahead import LookAhead

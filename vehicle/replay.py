@@ -17,7 +17,8 @@ from perception.errors import SetupError
 from perception.types import LISTED_STATES, Case, CaseState, Output, TrackEnded
 from replays.atomic import drop_folder, move_folder, part_folder
 from replays.drive import Drive, open_drive
-from replays.recording.recorder import Head, McapRecorder, attached, quiet_places
+from replays.recording.head import Head, attached, quiet_places
+from replays.recording.recorder import McapRecorder
 from replays.recording.shelf import SingleFile
 from replays.run_folder import RunWriter
 from replays.source import DriveSource

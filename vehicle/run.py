@@ -11,7 +11,8 @@ from gnss.clock import Clock, SystemClock
 from gnss.receiver_date import SOFTWARE_DATE
 from perception.errors import SetupError
 from perception.events import EventOrder
-from replays.recording.recorder import Head, McapRecorder, attached, quiet_places
+from replays.recording.head import Head, attached, quiet_places
+from replays.recording.recorder import McapRecorder
 from replays.recording.shelf import Limits, target_of
 from replays.run_folder import RunWriter
 from uplink.store import SqliteStore

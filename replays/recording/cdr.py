@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from replays.recording.records import BrokenError, unpacked_message
+from replays.recording.chunks import BrokenError, unpacked_message
 
 _ZSTD = bytes.fromhex("28b52ffd")
 

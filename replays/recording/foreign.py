@@ -8,24 +8,19 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from foxglove_schemas_protobuf.CameraCalibration_pb2 import CameraCalibration
-from foxglove_schemas_protobuf.CompressedImage_pb2 import CompressedImage
-from foxglove_schemas_protobuf.LocationFix_pb2 import LocationFix
-from google.protobuf.message import DecodeError
-
-from gnss.types import FixQuality
 from perception.errors import DriveError
 from replays.drive_toml import DIST_LENGTHS
 from replays.members import FIX_COLUMNS, MOTION_COLUMNS, MOTION_FURTHER
-from replays.recording import cdr
+from replays.recording.chunks import BrokenError
+from replays.recording.foreign_values import PROTOBUF, VALUES, header_ns, parsed_message
 from replays.recording.pictures import PICTURE_SCHEMAS, McapPictures, Reader, Spot, decoded
-from replays.recording.records import BrokenError, Message
+from replays.recording.records import Message
 from replays.recording.unpack import Layout, Scratch, Tables
 
 FIX_SCHEMAS = ("sensor_msgs/msg/NavSatFix", "foxglove.LocationFix")
@@ -36,13 +31,7 @@ READ_SCHEMAS = (*PICTURE_SCHEMAS, *FIX_SCHEMAS, NMEA_SCHEMA, *MOTION_SCHEMAS, *L
 HEADER_SLACK_NS = 60 * 10**9
 """A header this far from the time of recording belongs to another clock."""
 _ENDINGS = ("compressed", "image_raw", "image_rect", "image_color", "image", "raw", "rect")
-_ROS_QUALITY = {-1: FixQuality.INVALID, 0: FixQuality.SINGLE, 1: FixQuality.DIFFERENTIAL, 2: FixQuality.DIFFERENTIAL}
 _FISHEYE = ("equidistant", "kannala_brandt", "fisheye")
-_PROTOBUF: dict[str, Any] = {
-    "foxglove.CompressedImage": CompressedImage,
-    "foxglove.LocationFix": LocationFix,
-    "foxglove.CameraCalibration": CameraCalibration,
-}
 Row = tuple[int, tuple[Any, ...]]
 
 
@@ -79,7 +68,7 @@ class ForeignReader:
         """Take the messages of one file."""
         for message in messages:
             channel = message.channel
-            ours = channel.encoding == ("protobuf" if channel.schema in _PROTOBUF else "cdr")
+            ours = channel.encoding == ("protobuf" if channel.schema in PROTOBUF else "cdr")
             if channel.schema not in READ_SCHEMAS or not ours:
                 self._others[f"{channel.topic} ({channel.schema or 'no schema'}, {channel.encoding})"] += 1
                 continue
@@ -91,15 +80,15 @@ class ForeignReader:
                 stream.why = stream.why or str(error)
 
     def _take(self, stream: Stream, file: Path, message: Message) -> None:
-        parsed = _parsed(stream.schema, message.data)
-        header_ns = _header_ns(stream.schema, message.data, parsed)
+        parsed = parsed_message(stream.schema, message.data)
+        told_ns = header_ns(stream.schema, message.data, parsed)
         if stream.keeps_header is None:
-            stream.keeps_header = abs(header_ns - message.log_ns) < HEADER_SLACK_NS
-        time_ns = header_ns if stream.keeps_header else message.log_ns
+            stream.keeps_header = abs(told_ns - message.log_ns) < HEADER_SLACK_NS
+        time_ns = told_ns if stream.keeps_header else message.log_ns
         if stream.schema in PICTURE_SCHEMAS:
             stream.rows.append((time_ns, (Spot(file, message.place),)))
         else:
-            stream.rows.append((time_ns, _VALUES[stream.schema](message.data, parsed)))
+            stream.rows.append((time_ns, VALUES[stream.schema](message.data, parsed)))
 
     def finish(self) -> Layout:
         """Write the members; raises DriveError when there are no pictures or no places."""
@@ -227,76 +216,3 @@ def _rising(stream: Stream, notices: list[str], what: str, strict: bool) -> list
     if len(kept) < len(stream.rows):
         notices.append(f"{len(stream.rows) - len(kept)} {what} go back in time and are left out")
     return kept
-
-
-def _parsed(schema: str, data: bytes) -> Any:
-    if schema not in _PROTOBUF:
-        return None
-    try:
-        return _PROTOBUF[schema].FromString(data)
-    except DecodeError as error:
-        raise BrokenError(f"is no {schema}: {error}") from error
-
-
-def _header_ns(schema: str, data: bytes, parsed: Any) -> int:
-    return cdr.stamp_of(data) if parsed is None else int(parsed.timestamp.ToNanoseconds())
-
-
-def _fix_values(status: FixQuality, lat: float, lon: float, alt: float, cov: tuple[float, ...]) -> tuple[Any, ...]:
-    """Fields of fixes.csv behind the stamp. Raises BrokenError when the place is none."""
-    if not (abs(lat) <= 90 and abs(lon) <= 180):
-        raise BrokenError(f"position {lat}, {lon} is not on the earth")
-    variance = (cov[0] + cov[4]) / 2 if len(cov) == 9 else 0.0
-    accuracy = math.sqrt(variance) if math.isfinite(variance) and variance > 0 else None
-    height = alt if math.isfinite(alt) else None
-    return (None, lat, lon, height, accuracy, None, None, None, int(status), None, None)
-
-
-def _ros_fix(data: bytes, _: Any) -> tuple[Any, ...]:
-    fix = cdr.nav_sat_fix(data)
-    cov = fix.covariance_m2 if fix.covariance_type else ()
-    return _fix_values(_ROS_QUALITY.get(fix.status, FixQuality.INVALID), fix.lat_deg, fix.lon_deg, fix.alt_m, cov)
-
-
-def _foxglove_fix(_: bytes, fix: Any) -> tuple[Any, ...]:
-    cov = tuple(fix.position_covariance) if fix.position_covariance_type else ()
-    return _fix_values(FixQuality.SINGLE, fix.latitude, fix.longitude, fix.altitude, cov)
-
-
-def _motion(speed: float | None, turn: float, accel: float | None) -> tuple[Any, ...]:
-    """Fields of motion.csv behind the stamp; turn in rad/s."""
-    if not all(math.isfinite(v) for v in (speed, turn, accel) if v is not None):
-        raise BrokenError("a number is not finite")
-    return (speed, math.degrees(turn), accel)
-
-
-def _imu(data: bytes, _: Any) -> tuple[Any, ...]:
-    turn, accel = cdr.imu(data)
-    return _motion(None, turn, accel)
-
-
-def _odometry(data: bytes, _: Any) -> tuple[Any, ...]:
-    speed, turn = cdr.odometry(data)
-    return _motion(speed, turn, None)
-
-
-def _lens(data: bytes, parsed: Any) -> tuple[Any, ...]:
-    if parsed is not None:
-        return ((parsed.width, parsed.height), parsed.distortion_model, tuple(parsed.D), tuple(parsed.K))
-    lens = cdr.camera_info(data)
-    return ((lens.width, lens.height), lens.model, lens.d, lens.k)
-
-
-def _text(data: bytes, _: Any) -> tuple[Any, ...]:
-    return (cdr.sentence(data),)
-
-
-_VALUES: dict[str, Callable[[bytes, Any], tuple[Any, ...]]] = {
-    "sensor_msgs/msg/NavSatFix": _ros_fix,
-    "foxglove.LocationFix": _foxglove_fix,
-    "nmea_msgs/msg/Sentence": _text,
-    "sensor_msgs/msg/Imu": _imu,
-    "nav_msgs/msg/Odometry": _odometry,
-    "sensor_msgs/msg/CameraInfo": _lens,
-    "foxglove.CameraCalibration": _lens,
-}

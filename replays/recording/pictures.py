@@ -17,7 +17,8 @@ from perception.errors import DriveError
 from perception.types import Image
 from replays.recording.cdr import compressed_image
 from replays.recording.cdr import image as ros_image
-from replays.recording.records import BrokenError, Place, read_chunk
+from replays.recording.chunks import BrokenError
+from replays.recording.records import Place, read_chunk
 
 _COLOURS: dict[str, tuple[int, int | None]] = {
     "bgr8": (3, None), "8uc3": (3, None), "rgb8": (3, cv2.COLOR_RGB2BGR), "bgra8": (4, cv2.COLOR_BGRA2BGR),

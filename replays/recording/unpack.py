@@ -21,9 +21,9 @@ from perception.camera import CameraModel
 from perception.errors import DriveError
 from replays.members import FIX_COLUMNS, FIX_FURTHER, MOTION_COLUMNS, MOTION_FURTHER
 from replays.recorder import drive_head
-from replays.recording import schemas
+from replays.recording.chunks import BrokenError
 from replays.recording.pictures import McapPictures, Spot
-from replays.recording.records import Attachment, BrokenError, McapFile, Message
+from replays.recording.records import Attachment, McapFile, Message
 
 RECEIVER = "receiver.bin"
 """Raw bytes of the receiver, beside `receiver.csv` with their arrival: what fixes.csv was made from."""
@@ -234,16 +234,3 @@ class OwnReader:
             (self._tables.folder / attachment.name).write_bytes(attachment.data)
         else:
             self._layout.notices.append(f"attachment {attachment.name!r} is left out")
-
-
-__all__ = [
-    "METADATA",
-    "RECEIVER",
-    "Layout",
-    "OwnHead",
-    "OwnReader",
-    "Scratch",
-    "check_one_recording",
-    "own_head",
-    "schemas",
-]

@@ -12,7 +12,8 @@ from gnss.types import Fix, FixQuality, Motion
 from perception.camera import CameraModel
 from perception.events import Event
 from perception.types import CalibrationUpdate, Detections, KnownObjects, PictureOnDemand, Redacted, Seen, Shed
-from replays.recording.recorder import Head, McapRecorder
+from replays.recording.head import Head
+from replays.recording.recorder import McapRecorder
 from replays.recording.shelf import Target
 
 UTC_NS = 1_780_000_000_000_000_000

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
+import stat
+import threading
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -21,8 +24,9 @@ from perception.camera import CameraModel
 from perception.errors import DriveError
 from perception.types import CaseState, ChangeKind, Seen
 from replays.drive import open_drive
+from replays.recording.head import attached, quiet_places
 from replays.recording.part import Part
-from replays.recording.recorder import UNKNOWN_EPOCH_NS, McapRecorder, attached, quiet_places
+from replays.recording.recorder import UNKNOWN_EPOCH_NS, McapRecorder
 from replays.recording.schemas import quaternion
 from replays.recording.shelf import KEEP, Limits, Shelf, SingleFile, target_of
 from replays.recording.unpack import RECEIVER
@@ -356,6 +360,51 @@ def test_a_strict_recorder_raises_what_the_disk_says(tmp_path: Path, monkeypatch
         with pytest.raises(OSError, match="No space left"):
             recorder.tap(fix(2))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_every_chunk_is_asked_onto_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """kill -9 cannot show a missing fsync: the calls are watched instead."""
+    synced, arrived = list[int](), threading.Event()
+
+    def watched(handle: int) -> None:
+        size = os.fstat(handle).st_size
+        if stat.S_ISREG(os.fstat(handle).st_mode):
+            synced.append(size)
+            arrived.set()
+
+    monkeypatch.setattr("replays.recording.part.os.fsync", watched)
+    file = tmp_path / "a.mcap"
+    with McapRecorder(SingleFile(file), head()) as recorder:
+        for event in drive(10.0):
+            size = file.stat().st_size if file.exists() else 0
+            recorder.tap(event)
+            if file.exists() and file.stat().st_size > size:
+                while not synced or synced[-1] < file.stat().st_size:
+                    assert arrived.wait(5.0), "a chunk was written and nobody asked for it to be on the disk"
+                    arrived.clear()
+        recorder.close()
+    assert len(synced) >= 10
+    assert synced[-1] == file.stat().st_size
+
+
+def test_an_fsync_that_fails_costs_the_part_and_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fail = [False]
+
+    def broken(handle: int) -> None:
+        if fail[0]:
+            fail[0] = False
+            raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("replays.recording.part.os.fsync", broken)
+    with McapRecorder(Shelf(tmp_path / "shelf"), head()) as recorder:
+        for event in drive(30.0):
+            fail[0] = fail[0] or (isinstance(event, Fix) and event.stamp_ns == 10 * 10**9)
+            recorder.tap(event)
+        folder = recorder.close()
+    assert folder is not None
+    assert len(list(folder.iterdir())) == 2
+    assert recorder.counts["recorder: Input/output error"] == 1
+    assert open_drive(folder).members["front"].index[-1] == 299
 
 
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:

@@ -21,8 +21,9 @@ from gnss.clock import SystemClock
 from perception.errors import DriveError
 from perception.types import Seen
 from replays.drive import open_drive
+from replays.recording.chunks import CHUNK_LIMIT
 from replays.recording.part import CHUNK_S
-from replays.recording.records import CHUNK_LIMIT, MAGIC, McapFile
+from replays.recording.records import MAGIC, McapFile
 from replays.recording.shelf import SingleFile
 from replays.source import DriveSource, RecordedFrame
 from tests.replays.recordings import drive, record
