@@ -1,11 +1,13 @@
 """Declared datums of the city's data: geographic ones as they are, CGCS2000 3-degree Gauss-Kruger by PROJ.
 
 EPSG codes: 4513-4533 have the zone number in the easting, 4534-4554 do not (zones 25 to 45 each). Axes of the data are
-easting, northing. PROJ treats WGS 84 and CGCS2000 as equal; they differ by centimetres to a few decimetres.
+easting, northing. PROJ treats WGS 84 and CGCS2000 as equal; they differ by centimetres to a few decimetres. GCJ-02 and
+BD-09 are no datums of data (gnss.gcj02 has them for adapters); local city grids are gnss.local_grid.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import lru_cache
 
@@ -18,6 +20,8 @@ GEOGRAPHIC = ("CGCS2000", "WGS-84", "WGS84", "EPSG:4490", "EPSG:4326")
 """Read as longitude, latitude in degrees (GeoJSON's order)."""
 
 GAUSS_KRUGER = tuple(f"EPSG:{code}" for code in range(4513, 4555))
+
+_FIRST_ZONE, _LAST_ZONE = 25, 45
 
 ToDegrees = Callable[[Array], Array]
 
@@ -43,3 +47,31 @@ def to_degrees(datum: str) -> ToDegrees | None:
         return np.column_stack([lon, lat])
 
     return convert
+
+
+def from_degrees(datum: str) -> ToDegrees | None:
+    """What turns (lon, lat) degrees (N, 2) into a declared datum's easting, northing; None when degrees are meant.
+
+    Raises ValueError as `to_degrees` does.
+    """
+    if to_degrees(datum) is None:
+        return None
+
+    def convert(lon_lat_deg: Array) -> Array:
+        east, north = _transformer(datum).transform(lon_lat_deg[:, 0], lon_lat_deg[:, 1], direction="INVERSE")
+        return np.column_stack([east, north])
+
+    return convert
+
+
+def zone_of(lon_deg: float) -> int:
+    """Number of the 3-degree Gauss-Kruger zone that holds a longitude; ValueError where CGCS2000 has none."""
+    zone = math.floor((lon_deg + 1.5) / 3.0)
+    if not _FIRST_ZONE <= zone <= _LAST_ZONE:
+        raise ValueError(f"longitude {lon_deg} lies in no zone {_FIRST_ZONE} to {_LAST_ZONE} of 3-degree Gauss-Kruger")
+    return zone
+
+
+def gauss_kruger(lon_deg: float, *, zone_prefix: bool) -> str:
+    """Name of the 3-degree Gauss-Kruger datum at a longitude, with the zone number in the easting or without."""
+    return f"EPSG:{(4513 if zone_prefix else 4534) + zone_of(lon_deg) - _FIRST_ZONE}"
