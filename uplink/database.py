@@ -44,30 +44,46 @@ def is_damage(error: sqlite3.Error) -> bool:
 class Database:
     """The connection. `transaction()` is the only way to write; `rows()` reads."""
 
-    def __init__(self, path: Path, schema: Schema) -> None:
-        """Open or create `path` and bring it to the newest version.
+    def __init__(self, path: Path, schema: Schema, *, check: bool = True) -> None:
+        """Open or create `path` and bring it to the newest version; `check` reads every page first.
 
         Raises DatabaseDamaged when the file is bad, StoreError when it belongs to another program or newer software.
         """
         self.path = path
-        self._lock = threading.RLock()
-        self.connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
+        self.schema = schema
+        self.lock = threading.RLock()
+        self.generation = 0
+        self._open(check)
+
+    def _open(self, check: bool) -> None:
+        self.connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=5.0)
         self.connection.row_factory = sqlite3.Row
         try:
             self._configure()
-            self._check(schema)
-            self._migrate(schema)
+            self._check(self.schema, check)
+            self._migrate(self.schema)
         except sqlite3.DatabaseError as error:
             self.connection.close()
             if is_damage(error):
-                raise DatabaseDamaged(f"{path}: {error}") from error
+                raise DatabaseDamaged(f"{self.path}: {error}", self.generation) from error
             raise
         except (DatabaseDamaged, StoreError):
             self.connection.close()
             raise
 
+    def reopen(self) -> None:
+        """Connect again, to a new file where the old one was moved away; the holders of this object need not know."""
+        with self.lock:
+            self.connection.close()
+            self.generation += 1
+            self._open(check=True)
+
     def _configure(self) -> None:
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000", "mmap_size=0"):
+        # auto_vacuum takes effect in a new file only, and before its first page is written.
+        for pragma in (
+            "auto_vacuum=INCREMENTAL", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000",
+            "mmap_size=0", "journal_size_limit=4194304",
+        ):  # fmt: skip
             self.connection.execute(f"PRAGMA {pragma}")
 
     def _pragma(self, name: str) -> Any:
@@ -76,7 +92,7 @@ class Database:
     def _tables(self) -> set[str]:
         return {row[0] for row in self.connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
 
-    def _check(self, schema: Schema) -> None:
+    def _check(self, schema: Schema, every_page: bool) -> None:
         tables = self._tables()
         if not tables:
             return
@@ -84,12 +100,13 @@ class Database:
             raise StoreError(
                 "is a database of another program", file=self.path, remedy="give the store a file of its own"
             )
-        verdict = self._pragma("quick_check(1)")
+        verdict = self._pragma("quick_check(1)") if every_page else "ok"
         if verdict != "ok":
-            raise DatabaseDamaged(f"{self.path}: {verdict}")
+            raise DatabaseDamaged(f"{self.path}: {verdict}", self.generation)
         recorded = self.connection.execute("SELECT coalesce(max(version), 0) FROM migration").fetchone()[0]
         if recorded != self._pragma("user_version") or self._pragma("application_id") != schema.application_id:
-            raise DatabaseDamaged(f"{self.path}: the head does not fit the {recorded} recorded migrations")
+            why = f"{self.path}: the head does not fit the {recorded} recorded migrations"
+            raise DatabaseDamaged(why, self.generation)
         if recorded > len(schema.migrations):
             raise StoreError(
                 f"has schema {recorded}, newer than {len(schema.migrations)}",
@@ -110,8 +127,11 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """BEGIN IMMEDIATE ... COMMIT; any exception rolls back and is raised again. Durable when it returns."""
-        with self._lock:
+        """BEGIN IMMEDIATE ... COMMIT; any exception rolls back and is raised again. Durable when it returns.
+
+        Raises DatabaseDamaged where SQLite says that the file is bad.
+        """
+        with self.lock, self._damage_named():
             self.connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self.connection
@@ -121,10 +141,32 @@ class Database:
                     self.connection.execute("ROLLBACK")
                 raise
 
+    @contextmanager
+    def _damage_named(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            if is_damage(error):
+                raise DatabaseDamaged(f"{self.path}: {error}", self.generation) from error
+            raise
+
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[sqlite3.Row]:
-        """All rows of a query."""
-        with self._lock:
+        """All rows of a query. Raises DatabaseDamaged."""
+        with self.lock, self._damage_named():
             return self.connection.execute(sql, parameters).fetchall()
+
+    def fold(self) -> None:
+        """Write the log back into the file and cut it to nothing."""
+        with self.lock, self._damage_named():
+            self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def shrink(self, pages: int) -> bool:
+        """Give up to `pages` unused pages back to the disk; False when there was none."""
+        with self.lock, self._damage_named():
+            if not self._pragma("freelist_count"):
+                return False
+            self.connection.execute(f"PRAGMA incremental_vacuum({pages:d})").fetchall()
+            return True
 
     def value(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
         """First column of the first row, or None when there is no row."""
@@ -133,5 +175,5 @@ class Database:
 
     def close(self) -> None:
         """Checkpoint and close; the object is dead afterwards."""
-        with self._lock:
+        with self.lock:
             self.connection.close()

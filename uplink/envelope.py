@@ -15,13 +15,19 @@ EPOCH = re.compile(r"[0-9a-f]{8,32}")
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """One event to deliver. `key` is `device:epoch:seq`; `digest` is the sha256 (hex) of `body`."""
+    """One event to deliver. `key` is `device:epoch:seq`; `digest` is the sha256 (hex) of `body`.
+
+    `seq` is the row in the store: negative for events rescued from a damaged file. `evidence`: value of the header
+    with the signed manifest, "" without one. `prio` 0 is most urgent.
+    """
 
     seq: int
     key: str
     body: bytes = field(repr=False)
     digest: str
     attempts: int = 0
+    evidence: str = field(default="", repr=False)
+    prio: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +39,7 @@ class BlobItem:
     mime: str
     file: Path
     attempts: int = 0
+    prio: int = 1
 
 
 def event_key(device: str, epoch: str, seq: int) -> str:

@@ -10,7 +10,14 @@ class StoreError(SetupError):
 
 
 class DatabaseDamaged(Exception):
-    """SQLite cannot read the file, or its check found damage; the store moves it aside and carries on."""
+    """SQLite cannot read the file, or its check found damage; the store moves it aside and carries on.
+
+    `generation` counts how often the file had been replaced: two threads that meet one damage repair it once.
+    """
+
+    def __init__(self, why: str, generation: int = 0) -> None:
+        super().__init__(why)
+        self.generation = generation
 
 
 class EvidenceMismatch(ValueError):

@@ -25,17 +25,33 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+_BLOCK = 4096
+
+
+def on_disk(size: int) -> int:
+    """What a file of `size` bytes takes, in whole blocks."""
+    return -(-size // _BLOCK) * _BLOCK
+
+
 class Spool:
-    """Content-addressed pictures below one folder: `xx/<sha256>.jpg`. All folders are made and synced at the start."""
+    """Content-addressed pictures below one folder: `xx/<sha256>.jpg`. All folders are made and synced at the start.
+
+    `pending`: written, but their transaction has not committed yet. `used`: bytes that the pictures take.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        made = not (folder / "ff").is_dir()
+        self.pending: set[str] = set()
+        self.used = 0
+        self._make_folders()
+
+    def _make_folders(self) -> None:
+        if (self.folder / "ff").is_dir():
+            return
         for number in range(256):
-            (folder / f"{number:02x}").mkdir(parents=True, exist_ok=True)
-        if made:
-            sync_folder(folder)
-            sync_folder(folder.parent)
+            (self.folder / f"{number:02x}").mkdir(parents=True, exist_ok=True)
+        sync_folder(self.folder)
+        sync_folder(self.folder.parent)
 
     def path(self, sha256: str) -> Path:
         """Where a picture lies; raises ValueError when `sha256` is not 64 hex digits (names come from outside too)."""
@@ -52,6 +68,11 @@ class Spool:
         if hashlib.sha256(content).hexdigest() != sha256:
             raise EvidenceMismatch(f"the picture filed as {sha256} has other bytes")
         final = self.path(sha256)
+        if not final.parent.is_dir():
+            # Somebody has tidied: what lay there is found missing when it is due.
+            final.parent.mkdir(parents=True)
+            sync_folder(self.folder)
+            sync_folder(self.folder.parent)
         part = final.with_suffix(".part")
         part.unlink(missing_ok=True)
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -65,12 +86,37 @@ class Spool:
             part.unlink(missing_ok=True)
             raise
         sync_folder(final.parent)
+        self.pending.add(sha256)
+        self.used += on_disk(len(content))
 
     def remove(self, sha256: str) -> None:
         """Forget a picture, durably; absent is fine."""
-        final = self.path(sha256)
-        final.unlink(missing_ok=True)
-        sync_folder(final.parent)
+        self.unlink(sha256)
+        if self.path(sha256).parent.is_dir():
+            sync_folder(self.path(sha256).parent)
+
+    def unlink(self, sha256: str) -> None:
+        """Forget a picture; a power cut may bring the file back, and the next start removes it again."""
+        size = self.size(sha256)
+        if size is not None:
+            self.path(sha256).unlink(missing_ok=True)
+            self.used -= on_disk(size)
+
+    def holds(self, sha256: str) -> bool:
+        """Is the picture there with the very bytes of its name?"""
+        try:
+            with self.path(sha256).open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+        except OSError:
+            return False
+
+    def move(self, sha256: str, folder: Path) -> None:
+        """Put a picture's file aside, into `folder`."""
+        size = self.size(sha256)
+        if size is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            os.rename(self.path(sha256), folder / f"{sha256}.jpg")
+            self.used -= on_disk(size)
 
     def size(self, sha256: str) -> int | None:
         """Bytes of a stored picture, or None."""
@@ -78,6 +124,20 @@ class Spool:
             return self.path(sha256).stat().st_size
         except FileNotFoundError:
             return None
+
+    def listing(self, number: int) -> tuple[dict[str, int], list[Path]]:
+        """Of folder `number` (0 .. 255): sizes of its pictures by hash, and unfinished files."""
+        pictures: dict[str, int] = {}
+        parts: list[Path] = []
+        folder = self.folder / f"{number:02x}"
+        if folder.is_dir():
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.name.endswith(".part"):
+                        parts.append(Path(entry.path))
+                    elif entry.name.endswith(".jpg"):
+                        pictures[entry.name[:-4]] = entry.stat().st_size
+        return pictures, parts
 
     def drop_parts(self) -> int:
         """Delete unfinished files; how many there were."""

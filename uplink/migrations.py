@@ -43,10 +43,23 @@ _FIRST = (
 _SECOND = ("ALTER TABLE anchor ADD COLUMN body TEXT",)
 """`body`: all of a learned anchor as JSON; NULL for one of the city's register, which is its columns."""
 
+_THIRD = (
+    # The signed manifest; `sig` holds its signature.
+    "ALTER TABLE event ADD COLUMN proof TEXT",
+    "ALTER TABLE blob ADD COLUMN prio INTEGER NOT NULL DEFAULT 1",
+    # crc32 of `body`: a flipped bit inside a row is no damage to SQLite. NULL: written before there was one.
+    "ALTER TABLE case_state ADD COLUMN crc INTEGER",
+    "CREATE INDEX blob_due ON blob (prio, file_seq, sha256) WHERE state = 'ready'",
+    "CREATE INDEX event_acked ON event (seq) WHERE state = 'acked'",
+    "CREATE INDEX loss_what ON loss (what)",
+)
+"""Events rescued from a damaged file have negative `seq`: older than all others, and the new epoch counts from 1."""
+
 DEVICE_STORE = Schema(
     application_id=0x51494A31,
     migrations=(
         Migration(1, "store, outbox and case memory", _FIRST),
         Migration(2, "learned anchors", _SECOND),
+        Migration(3, "signed manifests, priorities of pictures, checksums", _THIRD),
     ),
 )

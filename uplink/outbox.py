@@ -1,7 +1,7 @@
 """The outbox: what is due, and what became of it. Every step is one durable transaction.
 
-Event: ready -> acked -> purged | dead. Blob: held -> ready -> acked -> purged | dead | lost. "In flight" lives only in
-memory: after a crash everything not acknowledged is simply ready.
+Event: ready -> acked -> purged | dead | shed. Blob: held -> ready -> acked -> purged | dead | shed | lost. "In flight"
+lives only in memory: after a crash everything not acknowledged is simply ready.
 """
 
 from __future__ import annotations
@@ -16,9 +16,12 @@ from perception.serial import canonical_json
 from perception.types import JsonDict
 from uplink.database import Database
 from uplink.envelope import BlobItem, Envelope
+from uplink.evidence import header_value
 from uplink.files import Spool
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+LOWEST = 99
+_KEEP_ROWS = 100_000
 
 
 def boot_id() -> str | None:
@@ -45,40 +48,41 @@ class Outbox:
         self._clock = clock
         self._boot = boot_id()
 
-    def next_event(self, skip: Collection[int] = ()) -> Envelope | None:
-        """The most urgent, then oldest ready event whose seq is not in `skip`."""
-        rows = self._database.rows(
-            "SELECT seq, uid, manifest, digest, attempts FROM event WHERE state = 'ready' ORDER BY prio, seq LIMIT ?",
-            (len(skip) + 1,),
+    def next_event(self, skip: Collection[int] = (), lowest: int = LOWEST) -> Envelope | None:
+        """The most urgent (priority at most `lowest`), then oldest ready event whose seq is not in `skip`."""
+        due = self._database.rows(
+            "SELECT seq FROM event WHERE state = 'ready' AND prio <= ? ORDER BY prio, seq LIMIT ?",
+            (lowest, len(skip) + 1),
         )
-        row = next((row for row in rows if row["seq"] not in skip), None)
-        return (
-            None if row is None else Envelope(row["seq"], row["uid"], row["manifest"], row["digest"], row["attempts"])
-        )
+        seq = next((row["seq"] for row in due if row["seq"] not in skip), None)
+        if seq is None:
+            return None
+        row = self._database.rows("SELECT * FROM event WHERE seq = ?", (seq,))[0]
+        evidence = "" if row["proof"] is None else header_value(row["proof"].encode(), row["sig"])
+        return Envelope(seq, row["uid"], row["manifest"], row["digest"], row["attempts"], evidence, row["prio"])
 
-    def next_blob(self, skip: Collection[str] = ()) -> BlobItem | None:
-        """The oldest ready picture of which the platform has heard (its event is acknowledged)."""
-        rows = self._database.rows(
-            """SELECT sha256, size, mime, attempts FROM blob WHERE state = 'ready' AND EXISTS (
+    def next_blob(self, skip: Collection[str] = (), lowest: int = LOWEST) -> BlobItem | None:
+        """The most urgent, then oldest ready picture of which the platform has heard (its event is acknowledged)."""
+        due = self._database.rows(
+            """SELECT sha256, size, mime, attempts, prio FROM blob WHERE state = 'ready' AND prio <= ? AND EXISTS (
                  SELECT 1 FROM event_blob JOIN event USING (seq)
                  WHERE event_blob.sha256 = blob.sha256 AND event.state IN ('acked', 'purged'))
-               ORDER BY file_seq, sha256 LIMIT ?""",
-            (len(skip) + 1,),
+               ORDER BY prio, file_seq, sha256 LIMIT ?""",
+            (lowest, len(skip) + 1),
         )
-        row = next((row for row in rows if row["sha256"] not in skip), None)
-        return (
-            None
-            if row is None
-            else BlobItem(row["sha256"], row["size"], row["mime"], self._spool.path(row["sha256"]), row["attempts"])
-        )
+        row = next((row for row in due if row["sha256"] not in skip), None)
+        if row is None:
+            return None
+        file = self._spool.path(row["sha256"])
+        return BlobItem(row["sha256"], row["size"], row["mime"], file, row["attempts"], row["prio"])
 
-    def ack_event(self, seq: int, receipt: JsonDict, status: int) -> None:
+    def ack_event(self, uid: str, receipt: JsonDict, status: int) -> None:
         """The platform has it durably. The pictures are deleted later, never before this is committed."""
         with self._database.transaction() as tx:
             tx.execute(
                 """UPDATE event SET state = 'acked', receipt = ?, last_status = ?, attempts = attempts + 1
-                   WHERE seq = ? AND state = 'ready'""",
-                (canonical_json(receipt), status, seq),
+                   WHERE uid = ? AND state = 'ready'""",
+                (canonical_json(receipt), status, uid),
             )
 
     def ack_blob(self, sha256: str, status: int) -> None:
@@ -96,8 +100,8 @@ class Outbox:
         with self._database.transaction() as tx:
             if isinstance(item, Envelope):
                 tx.execute(
-                    "UPDATE event SET attempts = attempts + ?, last_status = ?, last_error = ? WHERE seq = ?",
-                    (*noted, item.seq),
+                    "UPDATE event SET attempts = attempts + ?, last_status = ?, last_error = ? WHERE uid = ?",
+                    (*noted, item.key),
                 )
             else:
                 tx.execute(
@@ -106,23 +110,38 @@ class Outbox:
                 )
 
     def bury_event(self, item: Envelope, status: int | None, why: str) -> None:
-        """Dead letter: kept with its pictures, counted in `loss`, not tried again until somebody asks."""
+        """Dead letter: kept with its pictures, counted in `loss`, not tried again until somebody asks.
+
+        Its pictures wait with it, unless another event that may still arrive shows them too.
+        """
         with self._database.transaction() as tx:
             tx.execute(
                 """UPDATE event SET state = 'dead', attempts = attempts + 1, last_status = ?, last_error = ?
-                   WHERE seq = ?""",
-                (status, why[:500], item.seq),
+                   WHERE uid = ? AND state = 'ready'""",
+                (status, why[:500], item.key),
+            )
+            tx.execute(
+                """UPDATE blob SET state = 'held' WHERE state = 'ready'
+                   AND sha256 IN (SELECT sha256 FROM event_blob WHERE seq = ?) AND NOT EXISTS (
+                     SELECT 1 FROM event_blob JOIN event USING (seq) WHERE event_blob.sha256 = blob.sha256
+                     AND event.state IN ('ready', 'acked', 'purged'))""",
+                (item.seq,),
             )
             self.record_loss(tx, "dead event", why, len(item.body), item.seq)
 
     def bury_blob(self, item: BlobItem, state: str, status: int | None, why: str) -> None:
-        """A picture the platform refuses (`dead`) or whose file is gone (`lost`)."""
+        """A picture the platform refuses (`dead`) or whose file is gone or damaged (`lost`)."""
         with self._database.transaction() as tx:
             tx.execute(
                 "UPDATE blob SET state = ?, attempts = attempts + 1, last_status = ?, last_error = ? WHERE sha256 = ?",
                 (state, status, why[:500], item.sha256),
             )
             self.record_loss(tx, f"{state} evidence", f"{item.sha256}: {why}", item.size)
+
+    def replace_body(self, uid: str, body: bytes) -> None:
+        """Put a body back that was damaged inside the database."""
+        with self._database.transaction() as tx:
+            tx.execute("UPDATE event SET manifest = ? WHERE uid = ?", (body, uid))
 
     def record_loss(self, tx: Any, what: str, why: str, size: int, seq: int | None = None) -> None:
         """Write a tombstone inside the open transaction `tx`."""
@@ -141,21 +160,57 @@ class Outbox:
                 tx.executemany("UPDATE blob SET state = 'purged' WHERE sha256 = ?", [(row["sha256"],) for row in rows])
         return len(rows)
 
-    def purge_events(self, keep: int) -> int:
-        """Empty the bodies of acknowledged events older than the newest `keep`; rows stay as proof; how many."""
-        with self._database.transaction() as tx:
-            cursor = tx.execute(
-                """UPDATE event SET state = 'purged', manifest = x'' WHERE state = 'acked'
-                   AND seq <= (SELECT coalesce(max(seq), 0) FROM event) - ?""",
-                (keep,),
-            )
-            return cursor.rowcount
+    def purge_events(self, keep: int, limit: int = 500) -> int:
+        """Empty the bodies of acknowledged events older than the newest `keep`; rows stay as proof; how many.
 
-    def revive(self) -> int:
-        """Make dead events and pictures ready again; returns how many."""
+        Rows older than the newest 100,000 go too: the chain then starts later, and says so.
+        """
+        newest = self._database.value("SELECT coalesce(max(seq), 0) FROM event")
         with self._database.transaction() as tx:
-            events = tx.execute("UPDATE event SET state = 'ready', attempts = 0 WHERE state = 'dead'").rowcount
-            return events + tx.execute("UPDATE blob SET state = 'ready', attempts = 0 WHERE state = 'dead'").rowcount
+            emptied = tx.execute(
+                """UPDATE event SET state = 'purged', manifest = x'', proof = NULL, sig = NULL, receipt = NULL
+                   WHERE seq IN (SELECT seq FROM event WHERE state = 'acked' AND seq <= ? ORDER BY seq LIMIT ?)""",
+                (newest - keep, limit),
+            ).rowcount
+            old = "SELECT seq FROM event WHERE state = 'purged' AND seq <= ? ORDER BY seq LIMIT ?"
+            bounds = (newest - max(keep, _KEEP_ROWS), limit)
+            tx.execute(f"DELETE FROM event_blob WHERE seq IN ({old})", bounds)  # noqa: S608
+            gone = tx.execute(f"DELETE FROM event WHERE seq IN ({old})", bounds).rowcount  # noqa: S608
+            return int(emptied + gone)
+
+    def revive(self, uid: str | None = None) -> int:
+        """Make dead events and pictures ready again, or one event; returns how many."""
+        with self._database.transaction() as tx:
+            tx.execute(
+                """UPDATE blob SET state = 'ready' WHERE state = 'held' AND EXISTS (
+                     SELECT 1 FROM event_blob JOIN event USING (seq) WHERE event_blob.sha256 = blob.sha256
+                     AND event.state = 'dead' AND event.uid = coalesce(?, event.uid)
+                     AND instr(event.manifest, blob.sha256))""",
+                (uid,),
+            )
+            events = tx.execute(
+                "UPDATE event SET state = 'ready', attempts = 0 WHERE state = 'dead' AND uid = coalesce(?, uid)", (uid,)
+            ).rowcount
+            if uid is not None:
+                return int(events)
+            blobs = tx.execute("UPDATE blob SET state = 'ready', attempts = 0 WHERE state = 'dead'").rowcount
+            return int(events + blobs)
+
+    def send_again(self, gaps: Any) -> int:
+        """Make acknowledged events ready again that the platform says it never got; how many. `gaps`: [[first, last]].
+
+        What is said in answers of others is not trusted: nonsense is passed over, and only kept bodies are sent.
+        """
+        if not isinstance(gaps, list):
+            return 0
+        count = 0
+        with self._database.transaction() as tx:
+            for gap in gaps[:1000]:
+                if isinstance(gap, list) and len(gap) == 2 and all(type(end) is int and 0 < end < 2**53 for end in gap):
+                    count += tx.execute(
+                        "UPDATE event SET state = 'ready' WHERE seq BETWEEN ? AND ? AND state = 'acked'", gap
+                    ).rowcount
+        return count
 
     def backlog(self) -> Backlog:
         """Ready events and pictures."""

@@ -6,7 +6,9 @@ plus what this software knows beyond them: ellipse, error budget, probabilities,
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from importlib.metadata import version
 
 from gnss.geodesy import ellipse95
 from perception.catalogue import Catalogue
@@ -27,6 +29,24 @@ class Origin:
     model_sha256: str | None = None
     config_sha256: str | None = None
     datum: str = "CGCS2000"
+    rules_sha256: str | None = None
+
+    def maker(self) -> JsonDict:
+        """Hashes and version of all that decides: model, configuration, rules, catalogue, this program."""
+        return {
+            "model_sha256": self.model_sha256,
+            "config_sha256": self.config_sha256,
+            "rules_sha256": self.rules_sha256,
+            "catalogue_sha256": self._catalogue_sha256(),
+            "software": version("qiji"),
+        }
+
+    def _catalogue_sha256(self) -> str | None:
+        if self.catalogue is None:
+            return None
+        kinds = [repr(self.catalogue.kinds[name]) for name in sorted(self.catalogue.kinds)]
+        classes = [repr(self.catalogue.classes[name]) for name in sorted(self.catalogue.classes)]
+        return hashlib.sha256("\n".join([*kinds, *classes]).encode()).hexdigest()
 
     def urgent(self, kind: str) -> bool:
         """Does the catalogue call this case kind urgent?"""

@@ -10,6 +10,8 @@ import enum
 import json
 import random
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 
 from perception.types import JsonDict
 
@@ -20,9 +22,11 @@ _RETRY_AFTER_CAP_S = 3600.0
 
 
 class RetryClass(enum.StrEnum):
-    """OK: acknowledged. A link, B server, C identity or configuration, D sync, E this item, F gone at the platform."""
+    """OK: acknowledged. PART: a piece of a clip arrived. A link, B server, C identity or configuration, D sync, E this
+    item, F gone at the platform."""
 
     OK = "ok"
+    PART = "part"
     LINK = "A"
     SERVER = "B"
     CONFIG = "C"
@@ -33,12 +37,18 @@ class RetryClass(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came back: `status` is None when there was no HTTP reply (then `error` says why)."""
+    """What came back: `status` is None when there was no HTTP reply (then `error` says why).
+
+    `date`, `location` and `offset` are the headers Date, Location and Upload-Offset.
+    """
 
     status: int | None
     body: bytes = b""
     retry_after: str | None = None
     error: str = ""
+    date: str | None = None
+    location: str | None = None
+    offset: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +74,33 @@ class Backoff:
         return rng.uniform(0.0, min(self.cap_s, self.base_s * 2.0 ** min(failures, 32)))
 
 
-def retry_after_s(text: str | None) -> float | None:
-    """Seconds of a Retry-After, 0 .. 1 h; None for dates (this clock may be wrong) and nonsense."""
-    if text is None or not text.strip().isdecimal():
+def http_time(text: str | None) -> datetime | None:
+    """An HTTP date, or None for nonsense."""
+    try:
+        found = parsedate_to_datetime(text or "")
+        return found.replace(tzinfo=UTC) if found.tzinfo is None else found
+    except (TypeError, ValueError, IndexError, OverflowError):
+        return None
+
+
+def retry_after_s(text: str | None, date: str | None = None) -> float | None:
+    """Seconds of a Retry-After, 0 .. 1 h; None for nonsense.
+
+    A date is taken against the Date of the same reply, never against this clock, which may be wrong.
+    """
+    if text is None:
         return None
     digits = text.strip()
-    return _RETRY_AFTER_CAP_S if len(digits) > 9 else min(float(digits), _RETRY_AFTER_CAP_S)
+    if digits.isascii() and digits.isdecimal():
+        return _RETRY_AFTER_CAP_S if len(digits) > 9 else min(float(digits), _RETRY_AFTER_CAP_S)
+    then, now = http_time(digits), http_time(date)
+    if then is None or now is None:
+        return None
+    return min(max(0.0, (then - now).total_seconds()), _RETRY_AFTER_CAP_S)
 
 
-def _json_object(body: bytes) -> JsonDict | None:
+def json_object(body: bytes) -> JsonDict | None:
+    """The body when it is a JSON object, else None."""
     try:
         tree = json.loads(body)
     except (ValueError, RecursionError):
@@ -81,7 +109,7 @@ def _json_object(body: bytes) -> JsonDict | None:
 
 
 def _problem_type(body: bytes) -> str:
-    tree = _json_object(body)
+    tree = json_object(body)
     kind = tree.get("type") if tree else None
     return kind.removeprefix(PROBLEM) if isinstance(kind, str) else ""
 
@@ -92,7 +120,7 @@ def classify(reply: Reply, expected: JsonDict) -> Outcome:
     if status is None:
         return Outcome(RetryClass.LINK, reply.error or "no reply")
     if status in (200, 201):
-        receipt = _json_object(reply.body)
+        receipt = json_object(reply.body)
         if (
             receipt is None
             or any(receipt.get(name) != value for name, value in expected.items())
@@ -103,7 +131,7 @@ def classify(reply: Reply, expected: JsonDict) -> Outcome:
     problem = _problem_type(reply.body)
     reason = f"{status} {problem}".strip()
     if status in _SERVER:
-        return Outcome(RetryClass.SERVER, reason, status, retry_after_s(reply.retry_after))
+        return Outcome(RetryClass.SERVER, reason, status, retry_after_s(reply.retry_after, reply.date))
     if status in _CONFIG:
         return Outcome(RetryClass.CONFIG, reason, status)
     return _classify_rest(status, problem, reason)

@@ -1,42 +1,30 @@
-"""The device store: case memory and outbox in one SQLite file, pictures beside it.
+"""The device store: case memory and outbox in one SQLite file, pictures and a journal beside it.
 
-Order of a commit (each step durable before the next): pictures -> one transaction (event, blob rows, case memory, chain
-head). Only then is a change "reported". A failure at any step raises, and nothing of it counts.
+Order of a commit (each step durable before the next): pictures -> journal -> one transaction (event, blob rows, case
+memory, chain head). Only then is a change "reported". A failure at any step raises, and nothing of it counts. A full
+disk is tidied (see shedding), a damaged file is replaced by what can be read of it (see custody), and work goes on.
 """
 
 from __future__ import annotations
 
-import json
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from gnss.clock import Clock
-from perception.serial import anchor_from_dict, anchor_to_dict, canonical_json, case_from_dict, case_to_dict
-from perception.store import tile_of
-from perception.types import (
-    LISTED_STATES,
-    Anchor,
-    AnchorUpdate,
-    CalibrationUpdate,
-    Case,
-    CaseChange,
-    KnownObjects,
-    Picture,
-    Tile,
-)
-from uplink.envelope import checked_device, digest_of, event_key
-from uplink.errors import StoreError
-from uplink.files import Spool
-from uplink.outbox import Outbox
-from uplink.payload import Link, Origin, announced_pictures, case_body
-from uplink.repair import FolderLock, Quarantined, open_or_replace, settle_spool
-
-_URGENT, _LISTED, _OTHER = 0, 1, 2
-_MIME = "image/jpeg"
-_CALIBRATION = "calibration/"
+from perception.serial import canonical_json, case_to_dict
+from perception.types import Anchor, AnchorUpdate, CalibrationUpdate, Case, CaseChange, JsonDict, KnownObjects, Tile
+from uplink.custody import Custody
+from uplink.disk import DiskLimits, is_full
+from uplink.envelope import checked_device
+from uplink.errors import DatabaseDamaged
+from uplink.evidence import Testimony, head_of
+from uplink.keys import device_key
+from uplink.memory import CaseMemory, keep_anchors, keep_learned
+from uplink.payload import Origin
+from uplink.record import URGENT, Entry, Maker, carried, insert, priority, remember
+from uplink.shedding import NEW_PICTURES, Shedder
 
 
 def new_epoch() -> str:
@@ -44,23 +32,12 @@ def new_epoch() -> str:
     return secrets.token_hex(8)
 
 
-def _carried(change: CaseChange) -> dict[str, Picture]:
-    """Pictures of a change that come with their bytes; the others were stored earlier or belong to another vehicle."""
-    return {picture.sha256: picture for picture in (*change.case.evidence, *change.pictures) if picture.jpeg}
-
-
-def _anchor(row: sqlite3.Row) -> Anchor:
-    """A row of the table: a learned landmark's whole text, or one of the city's register."""
-    if row["body"] is not None:
-        return anchor_from_dict(json.loads(row["body"]))
-    cov_m2 = (row["cov_ee_m2"], row["cov_en_m2"], row["cov_nn_m2"])
-    return Anchor(row["id"], row["class_name"], row["lat_deg"], row["lon_deg"], cov_m2)
-
-
 class SqliteStore:
-    """`perception.store.CaseStore` in the file `path` (its folder also holds `spool/`, `quarantine/`, `lock`).
+    """`perception.store.CaseStore` in the file `path` (its folder also holds `spool/`, `journal/`, `keys/`,
+    `quarantine/`, `ballast`, `lock`, `clean`).
 
-    One process and one connection at a time; safe to share between the pipeline's and the sender's thread.
+    One process and one writing connection at a time; safe to share between the pipeline's and the sender's thread.
+    `witness`, when set, tells at each commit what is known of receiver and clock.
     """
 
     def __init__(
@@ -71,54 +48,65 @@ class SqliteStore:
         *,
         origin: Origin | None = None,
         make_epoch: Callable[[], str] = new_epoch,
+        limits: DiskLimits | None = None,
     ) -> None:
         """Open or create. Raises StoreError when another process holds it or it belongs to another device."""
         self.device = checked_device(device)
         self.path = path
-        self._origin = origin or Origin()
+        self.witness: Callable[[], Testimony] | None = None
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = FolderLock(path.parent)
+        self._files = Custody(path, device, clock, make_epoch, limits or DiskLimits())
         try:
-            self._database, moved = open_or_replace(path)
-            self.spool = Spool(path.parent / "spool")
-            self.outbox = Outbox(self._database, self.spool, clock)
-            self._start(make_epoch, moved)
+            self.key = device_key(path.parent / "keys")
         except BaseException:
-            self._lock.release()
+            self._files.close()
             raise
-
-    def _start(self, make_epoch: Callable[[], str], moved: Quarantined | None) -> None:
-        with self._database.transaction() as tx:
-            for key, value in (("device_id", self.device), ("outbox_epoch", make_epoch()), ("chain_head", "")):
-                tx.execute("INSERT INTO meta VALUES (?, ?) ON CONFLICT DO NOTHING", (key, value))
-            if moved is not None:
-                self.outbox.record_loss(tx, "damaged store", f"{moved.folder.name}: {moved.why}", moved.size)
-        owner = self._meta("device_id")
-        if owner != self.device:
-            raise StoreError(
-                f"belongs to device {owner!r}, not {self.device!r}",
-                file=self.path,
-                remedy="use that name or another folder",
-            )
-        self.epoch = self._meta("outbox_epoch")
-        missing = settle_spool(self._database, self.spool)
-        with self._database.transaction() as tx:
-            for sha256, size in missing:
-                tx.execute("UPDATE blob SET state = 'lost' WHERE sha256 = ?", (sha256,))
-                self.outbox.record_loss(tx, "lost evidence", f"{sha256}: no good file at start", size)
-
-    def _meta(self, key: str) -> str:
-        return str(self._database.value("SELECT v FROM meta WHERE k = ?", (key,)))
+        made_by = origin or Origin()
+        self._maker = Maker(self.device, made_by, made_by.maker(), self.key)
+        self._database, self.spool, self.journal = self._files.database, self._files.spool, self._files.journal
+        self.outbox, self.disk = self._files.outbox, self._files.disk
+        self._memory = CaseMemory(self._database, self.outbox)
+        self._shedder = Shedder(self._database, self.spool, self.journal, self.outbox, self.disk)
 
     @property
-    def chain_head(self) -> str:
-        """Digest of the newest event of this epoch; empty before the first."""
-        return self._meta("chain_head")
+    def epoch(self) -> str:
+        """Name of this database file; another one begins when it had to be replaced."""
+        return self._files.epoch
 
     @property
     def last_seq(self) -> int:
-        """Sequence number of the newest event; 0 before the first."""
-        return int(self._database.value("SELECT coalesce(max(seq), 0) FROM event"))
+        """Sequence number of the newest event, 0 for none."""
+        return self._files.last_seq
+
+    @property
+    def chain_head(self) -> str:
+        """Digest of the newest event, "" for none."""
+        return self.meta("chain_head") or ""
+
+    @property
+    def memory_lost(self) -> bool:
+        """Was the case memory damaged, and not yet completed from the platform?"""
+        return self.meta("memory_lost") is not None
+
+    def meta(self, key: str) -> str | None:
+        """A value that outlives the process."""
+        return self._files.meta(key)
+
+    def set_meta(self, key: str, value: str | None) -> None:
+        """Keep a value, or forget it (None); durable when it returns."""
+        with self._database.transaction() as tx:
+            if value is None:
+                tx.execute("DELETE FROM meta WHERE k = ?", (key,))
+            else:
+                tx.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+    def heal(self, damage: DatabaseDamaged) -> None:
+        """Replace the damaged file by what can be read of it; undelivered events come along."""
+        self._files.heal(damage)
+
+    def wait_checked(self) -> None:
+        """Wait for the look that a start after a crash takes beside the work."""
+        self._files.wait_checked()
 
     def commit(
         self,
@@ -130,141 +118,157 @@ class SqliteStore:
 
         What a pass learned of permanent landmarks (`anchors`) and of camera mounts (`calibrations`, by vehicle) is kept
         in the same transaction, and is not sent. Raises OSError or sqlite3.Error when the disk refuses (nothing is
-        committed then), EvidenceMismatch on a bug.
+        committed then; a full one refuses only when nothing less urgent is left to give up), EvidenceMismatch on a bug.
         """
         if not changes and not calibrations and not any(u.kept or u.gone for u in anchors):
             return
-        self._write_evidence(changes)
-        self._record(changes, anchors, calibrations)
+        self.disk.restore_ballast()
+        self._files.healing(self._shedder.tidy)
+        pictures = {sha256 for change in changes for sha256 in carried(change)}
+        try:
+            self._with_room(lambda spare: self._commit(changes, anchors, calibrations or {}, spare=spare))
+        finally:
+            self.spool.pending -= pictures
 
-    def calibration(self, vehicle: str, stamp_ns: int) -> list[CalibrationUpdate]:
-        """What the last drive of a vehicle ended with, stamped `stamp_ns`, by camera."""
-        rows = self._database.rows("SELECT v FROM meta WHERE k GLOB ? ORDER BY k", (f"{_CALIBRATION}{vehicle}/*",))
-        return [CalibrationUpdate(**{**json.loads(row["v"]), "stamp_ns": stamp_ns}) for row in rows]
+    def _with_room(self, work: Callable[[bool], None]) -> None:
+        """Do `work`; on a full disk give something up and try again. Its argument: spare new pictures too."""
+        measures, spare = self._shedder.make_room(), False
+        while True:
+            try:
+                return self._files.healing(lambda: work(spare))  # noqa: B023
+            except (OSError, sqlite3.Error) as error:
+                measure = next(measures, None) if is_full(error) else None
+                if measure is None:
+                    raise
+                spare = spare or measure == NEW_PICTURES
 
-    def _write_evidence(self, changes: Sequence[CaseChange]) -> None:
-        pictures = {sha256: picture for change in changes for sha256, picture in _carried(change).items()}
-        for sha256, picture in pictures.items():
-            state = self._database.value("SELECT state FROM blob WHERE sha256 = ?", (sha256,))
-            if state not in ("held", "ready", "acked", "purged", "dead"):
-                self.spool.write(sha256, picture.jpeg)
+    def _commit(
+        self,
+        changes: Sequence[CaseChange],
+        anchors: Sequence[AnchorUpdate],
+        calibrations: Mapping[str, Sequence[CalibrationUpdate]],
+        *,
+        spare: bool,
+    ) -> None:
+        self._enqueue(changes, anchors, calibrations, self._write_evidence(changes, spare=spare))
+
+    def _enqueue(
+        self,
+        changes: Sequence[CaseChange],
+        anchors: Sequence[AnchorUpdate],
+        calibrations: Mapping[str, Sequence[CalibrationUpdate]],
+        shed: set[str],
+    ) -> None:
+        with self._database.lock:
+            entries = self._entries(changes, shed)
+            if entries:
+                self.journal.append(self.epoch, entries[0].seq, [entry.to_json() for entry in entries])
+            self._record(entries, anchors, calibrations)
+
+    def _write_evidence(self, changes: Sequence[CaseChange], *, spare: bool = False) -> set[str]:
+        """Write what is not there yet; returns the pictures that the disk has no room for, none of them urgent."""
+        shed: set[str] = set()
+        for change in changes:
+            for sha256, picture in carried(change).items():
+                state = self._database.value("SELECT state FROM blob WHERE sha256 = ?", (sha256,))
+                if state in ("held", "ready", "acked", "purged", "dead") or sha256 in self.spool.pending:
+                    continue
+                if spare and priority(change.case, self._maker.origin) > URGENT:
+                    shed.add(sha256)
+                else:
+                    self.spool.write(sha256, picture.jpeg)
+        return shed
+
+    def _entries(self, changes: Sequence[CaseChange], shed: set[str]) -> list[Entry]:
+        seq, before = self.last_seq, self.chain_head
+        lost, testimony = self.memory_lost, None if self.witness is None else self.witness()
+        entries: list[Entry] = []
+        for change in changes:
+            seq += 1
+            entry = self._maker.entry(change, self.epoch, seq, before, shed=shed, memory_lost=lost, testimony=testimony)
+            entries.append(entry)
+            before = entry.digest
+        return entries
 
     def _record(
         self,
-        changes: Sequence[CaseChange],
-        anchors: Sequence[AnchorUpdate] = (),
-        calibrations: Mapping[str, Sequence[CalibrationUpdate]] | None = None,
+        entries: Sequence[Entry],
+        anchors: Sequence[AnchorUpdate],
+        calibrations: Mapping[str, Sequence[CalibrationUpdate]],
     ) -> None:
         with self._database.transaction() as tx:
-            for change in changes:
-                self._record_change(tx, change)
-            for update in anchors:
-                self._keep_anchors(tx, update.kept)
-                tx.executemany("DELETE FROM anchor WHERE id = ?", [(name,) for name in update.gone])
-            for vehicle, updates in (calibrations or {}).items():
-                for row in updates:
-                    body = json.dumps(asdict(row), sort_keys=True)
-                    tx.execute(
-                        "INSERT OR REPLACE INTO meta VALUES (?, ?)", (f"{_CALIBRATION}{vehicle}/{row.camera}", body)
-                    )
+            for entry in entries:
+                insert(tx, entry)
+                remember(tx, entry.case)
+                for sha256 in entry.shed:
+                    self.outbox.record_loss(tx, "shed evidence", f"{sha256}: no room", 0, entry.seq)
+            if entries:
+                tx.execute("UPDATE meta SET v = ? WHERE k = 'chain_head'", (entries[-1].digest,))
+            keep_learned(tx, anchors, calibrations)
 
-    def _record_change(self, tx: sqlite3.Connection, change: CaseChange) -> None:
-        case = change.case
-        newest = tx.execute("SELECT seq FROM sqlite_sequence WHERE name = 'event'").fetchone()
-        seq = 1 if newest is None else int(newest[0]) + 1
-        prev_hash = str(tx.execute("SELECT v FROM meta WHERE k = 'chain_head'").fetchone()[0])
-        uid = event_key(self.device, self.epoch, seq)
-        body = case_body(change, Link(uid, self.device, self.epoch, seq, prev_hash), self._origin)
-        digest = digest_of(body)
-        tx.execute(
-            """INSERT INTO event (seq, uid, kind, prio, case_uid, rev, manifest, digest, prev_hash, state)
-               VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'ready')""",
-            (seq, uid, change.change.value, self._priority(case), case.id, case.revision, body, digest, prev_hash),
-        )
-        self._record_pictures(tx, seq, change)
-        self._remember(tx, case)
-        tx.execute("UPDATE meta SET v = ? WHERE k = 'chain_head'", (digest,))
+    def mend_body(self, uid: str) -> bytes | None:
+        """The body of an event from the journal, put back into the database; None when it is nowhere."""
+        _, epoch, seq = uid.split(":")
+        tree = self.journal.find(epoch, int(seq))
+        if tree is None or tree.get("uid") != uid:
+            return None
+        body = str(tree["body"]).encode()
+        self.outbox.replace_body(uid, body)
+        return body
 
-    def _priority(self, case: Case) -> int:
-        if case.state not in LISTED_STATES:
-            return _OTHER
-        return _URGENT if self._origin.urgent(case.kind) else _LISTED
+    def signed_head(self) -> JsonDict:
+        """The signed statement of where the chain stands, for those who check evidence."""
+        first = self._database.value("SELECT min(seq) FROM event WHERE seq > 0")
+        return head_of(self.device, self.epoch, first or self.last_seq + 1, self.last_seq, self.chain_head, self.key)
 
-    def _record_pictures(self, tx: sqlite3.Connection, seq: int, change: CaseChange) -> None:
-        announced = {picture.sha256 for picture in announced_pictures(change)}
-        for sha256, picture in _carried(change).items():
-            self._record_blob(tx, seq, picture, "ready" if sha256 in announced else "held")
-        for sha256 in announced:
-            tx.execute("UPDATE blob SET state = 'ready' WHERE sha256 = ? AND state = 'held'", (sha256,))
-        pictures = {picture.sha256: None for picture in (*change.case.evidence, *change.pictures)}
-        for order, sha256 in enumerate(pictures):
-            tx.execute("INSERT INTO event_blob SELECT ?, sha256, ? FROM blob WHERE sha256 = ?", (seq, order, sha256))
+    def tidy(self, keep_events: int) -> bool:
+        """One small step of housekeeping, for idle moments; False when there was nothing to do."""
+        did = self.outbox.purge() > 0
+        did = self.outbox.purge_events(keep_events) > 0 or did
+        did = self.journal.forget(self._is_settled) > 0 or did
+        return self._database.shrink(256) or did
 
-    @staticmethod
-    def _record_blob(tx: sqlite3.Connection, seq: int, picture: Picture, state: str) -> None:
-        tx.execute(
-            """INSERT INTO blob (sha256, size, mime, state, file_seq) VALUES (?, ?, ?, ?, ?)
-               ON CONFLICT (sha256) DO UPDATE SET state = excluded.state WHERE blob.state IN ('lost', 'shed')""",
-            (picture.sha256, len(picture.jpeg), _MIME, state, seq),
-        )
+    def _is_settled(self, epoch: str, first: int, last: int) -> bool:
+        # Rescued events (seq < 0) come from other epochs: their segments go when the last of them has.
+        bounds = (first, last) if epoch == self.epoch else (-(2**62), -1)
+        sql = "SELECT 1 FROM event WHERE seq BETWEEN ? AND ? AND state IN ('ready', 'dead') LIMIT 1"
+        return self._database.value(sql, bounds) is None
 
-    @staticmethod
-    def _remember(tx: sqlite3.Connection, case: Case) -> None:
-        row, column = tile_of(case.lat_deg, case.lon_deg)
-        # A change made from an older state than the one kept still goes to the platform, which knows the order.
-        tx.execute(
-            """INSERT INTO case_state (case_uid, rev, state, kind, tile_row, tile_col, body)
-               VALUES (?, ?, ?, ?, ?, ?, ?)
-               ON CONFLICT (case_uid) DO UPDATE SET rev = excluded.rev, state = excluded.state, kind = excluded.kind,
-               tile_row = excluded.tile_row, tile_col = excluded.tile_col, body = excluded.body
-               WHERE excluded.rev >= case_state.rev""",
-            (case.id, case.revision, case.state.value, case.kind, row, column, canonical_json(case_to_dict(case))),
-        )
+    def give_way(self) -> None:
+        """Make room after a write failed on a full disk: the first measure that there still is."""
+        next(self._shedder.make_room(), None)
 
     def known(self, tiles: Iterable[Tile], stamp_ns: int) -> list[KnownObjects]:
         """Cases of every state (candidates too) and anchors of these tiles, by id; one event per tile, in order."""
-        return [KnownObjects(stamp_ns, tile, self._cases_of(tile), self._anchors_of(tile)) for tile in tiles]
-
-    def _cases_of(self, tile: Tile) -> tuple[Case, ...]:
-        rows = self._database.rows(
-            "SELECT body FROM case_state WHERE tile_row = ? AND tile_col = ? ORDER BY case_uid", tile
-        )
-        return tuple(case_from_dict(json.loads(row["body"])) for row in rows)
-
-    def _anchors_of(self, tile: Tile) -> tuple[Anchor, ...]:
-        rows = self._database.rows("SELECT * FROM anchor WHERE tile_row = ? AND tile_col = ? ORDER BY id", tile)
-        return tuple(_anchor(row) for row in rows)
-
-    def anchors(self) -> list[Anchor]:
-        """Every permanent landmark, by id."""
-        return [_anchor(row) for row in self._database.rows("SELECT * FROM anchor ORDER BY id")]
+        wanted = list(tiles)
+        return self._files.healing(lambda: [self._memory.known(tile, stamp_ns) for tile in wanted])
 
     def cases(self) -> list[Case]:
         """Every remembered case, by id."""
-        rows = self._database.rows("SELECT body FROM case_state ORDER BY case_uid")
-        return [case_from_dict(json.loads(row["body"])) for row in rows]
+        return self._files.healing(self._memory.cases)
+
+    def anchors(self) -> list[Anchor]:
+        """Every permanent landmark, by id."""
+        return self._files.healing(self._memory.anchors)
+
+    def calibration(self, vehicle: str, stamp_ns: int) -> list[CalibrationUpdate]:
+        """What the last drive of a vehicle ended with, stamped `stamp_ns`, by camera."""
+        return self._files.healing(lambda: self._memory.calibration(vehicle, stamp_ns))
 
     def put_anchors(self, anchors: Iterable[Anchor]) -> None:
         """Add or replace permanent landmarks; durable when it returns."""
         with self._database.transaction() as tx:
-            self._keep_anchors(tx, anchors)
+            keep_anchors(tx, anchors)
 
-    @staticmethod
-    def _keep_anchors(tx: sqlite3.Connection, anchors: Iterable[Anchor]) -> None:
-        rows = []
-        for a in anchors:
-            body = canonical_json(anchor_to_dict(a)) if a.passes else None
-            rows.append((a.id, a.class_name, a.lat_deg, a.lon_deg, *a.cov_m2, *tile_of(a.lat_deg, a.lon_deg), body))
-        tx.executemany(
-            """INSERT OR REPLACE INTO anchor (id, class_name, lat_deg, lon_deg, cov_ee_m2, cov_en_m2, cov_nn_m2,
-               tile_row, tile_col, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
-            rows,
-        )
+    def take_memory(self, cases: Iterable[Case]) -> None:
+        """Put cases from the platform into the memory; an older revision never overwrites a newer one."""
+        with self._database.transaction() as tx:
+            for case in cases:
+                remember(tx, canonical_json(case_to_dict(case)))
 
     def close(self) -> None:
-        """Close the file and let the next process in."""
-        self._database.close()
-        self._lock.release()
+        """Close the files and let the next process in."""
+        self._files.close()
 
     def __enter__(self) -> SqliteStore:
         return self

@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import replace
 
 from perception.types import Case, CaseChange, CaseState, ChangeKind, PassPosition, Picture
+from uplink.store import SqliteStore
 
 UTC_NS = 1_790_000_000_000_000_000
 JPEG_HEAD = bytes.fromhex("ffd8 ffc0 0011 08 00f0 0140 03 011100 021101 031101")
@@ -75,3 +76,10 @@ def change(made: Case, pictures: tuple[Picture, ...] = ()) -> CaseChange:
 def opened(number: int, pictures: int = 1) -> CaseChange:
     """A new open case with that many pictures of its own."""
     return change(case(number), tuple(picture(number * 10 + k) for k in range(pictures)))
+
+
+def crash(store: SqliteStore) -> None:
+    """Leave a store as a killed process does: nothing said to be in order, uncommitted work undone."""
+    store._files.database.close()
+    store.journal.close()
+    store._files._lock.release()

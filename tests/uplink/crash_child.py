@@ -19,7 +19,7 @@ if __name__ == "__main__":
         print(f"case {number}", flush=True)
         envelope = store.outbox.next_event()
         if number % 3 == 0 and envelope is not None:
-            store.outbox.ack_event(envelope.seq, {"receipt_id": "r"}, 201)
+            store.outbox.ack_event(envelope.key, {"receipt_id": "r"}, 201)
             print(f"acked {envelope.seq}", flush=True)
             blob = store.outbox.next_blob()
             if blob is not None:

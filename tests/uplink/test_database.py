@@ -23,7 +23,8 @@ def test_settings_and_ids(tmp_path: Path) -> None:
         "foreign_keys": 1,
         "busy_timeout": 5000,
         "mmap_size": 0,
-        "user_version": 2,
+        "user_version": len(DEVICE_STORE.migrations),
+        "auto_vacuum": 2,
     }
     found = {name: database.value(f"PRAGMA {name}") for name in wanted}
     assert found == wanted

@@ -13,9 +13,9 @@ from perception.types import CaseState
 from tests.uplink.builders import case, change, opened, picture
 from uplink import inspection
 from uplink.errors import StoreError
+from uplink.folder import FolderTransport
 from uplink.sender import Sender
 from uplink.store import SqliteStore
-from uplink.transport import FolderTransport
 
 
 def test_status_while_the_car_runs(store: SqliteStore) -> None:

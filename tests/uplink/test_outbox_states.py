@@ -12,55 +12,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from gnss.clock import ManualClock
-from perception.types import CaseChange, CaseState, JsonDict
-from tests.uplink.builders import case, change, picture
-from uplink.envelope import BlobItem, Envelope
-from uplink.retry import PROBLEM, Reply
+from perception.types import CaseChange, CaseState
+from tests.uplink.builders import UTC_NS, case, change, crash, picture
+from tests.uplink.model_platform import FAULTS, ModelPlatform
+from uplink.record import insert
 from uplink.sender import Sender
 from uplink.store import SqliteStore
-
-FAULTS = ("none", "unreached", "lost reply", "500", "401", "html")
-
-
-class ModelPlatform:
-    """The receiver reduced to what matters: bodies by uid, pictures by hash; faults as told."""
-
-    def __init__(self) -> None:
-        self.events: dict[str, bytes] = {}
-        self.pictures: dict[str, bytes] = {}
-        self.conflicts = 0
-        self.fault = "none"
-
-    def _broken(self) -> Reply | None:
-        return {
-            "unreached": Reply(None, error="x"),
-            "500": Reply(500),
-            "401": Reply(401),
-            "html": Reply(200, b"<p>"),
-        }.get(self.fault)
-
-    def _answer(self, status: int, receipt: str) -> Reply:
-        return Reply(None, error="reset") if self.fault == "lost reply" else Reply(status, receipt.encode())
-
-    def put_event(self, device: str, envelope: Envelope) -> Reply:
-        if (broken := self._broken()) is not None:
-            return broken
-        if self.events.setdefault(envelope.key, envelope.body) != envelope.body:
-            self.conflicts += 1
-            return Reply(409, f'{{"type": "{PROBLEM}uid-conflict"}}'.encode())
-        return self._answer(201, f'{{"receipt_id": "r", "uid": "{envelope.key}", "digest": "{envelope.digest}"}}')
-
-    def has_blob(self, device: str, blob: BlobItem) -> Reply:
-        return self._broken() or Reply(200 if blob.sha256 in self.pictures else 404)
-
-    def put_blob(self, device: str, blob: BlobItem) -> Reply:
-        if (broken := self._broken()) is not None:
-            return broken
-        self.pictures[blob.sha256] = blob.file.read_bytes()
-        return self._answer(201, f'{{"receipt_id": "r", "sha256": "{blob.sha256}", "size": {blob.size}}}')
-
-    def heartbeat(self, device: str, body: JsonDict) -> Reply:
-        return Reply(200, b"{}")
 
 
 class OutboxStates(RuleBasedStateMachine):
@@ -101,17 +58,20 @@ class OutboxStates(RuleBasedStateMachine):
             self.wanted_pictures |= {one.sha256 for one in made if listed}
         return change(case(number, CaseState.OPEN if listed else CaseState.CANDIDATE, revision), made)
 
-    @rule(number=st.integers(0, 4), at=st.sampled_from(["files", "transaction"]))
+    @rule(number=st.integers(0, 4), at=st.sampled_from(["files", "journal", "transaction"]))
     def crash_in_a_commit(self, number: int, at: str) -> None:
         made = self._change(number, True, 1, remember=False)
         self.store._write_evidence([made])
+        if at != "files":
+            entries = self.store._entries([made], set())
+            self.store.journal.append(self.store.epoch, entries[0].seq, [entries[0].to_json()])
         if at == "transaction":
             self.store._database.connection.execute("BEGIN IMMEDIATE")
-            self.store._record_change(self.store._database.connection, made)
-        self.store.close()
+            insert(self.store._database.connection, entries[0])
+        crash(self.store)
         self._open()
 
-    @rule(fault=st.sampled_from(FAULTS), steps=st.integers(1, 4))
+    @rule(fault=st.sampled_from(FAULTS[:-1]), steps=st.integers(1, 4))
     def deliver(self, fault: str, steps: int) -> None:
         self.platform.fault = fault
         for _ in range(steps):
@@ -119,10 +79,14 @@ class OutboxStates(RuleBasedStateMachine):
             self.clock.advance(400.0)
         self.platform.fault = "none"
 
-    @rule()
-    def restart(self) -> None:
-        self.store.close()
+    @rule(orderly=st.booleans())
+    def restart(self, orderly: bool) -> None:
+        self.store.close() if orderly else crash(self.store)
         self._open()
+
+    @rule(days=st.floats(-20_000.0, 20_000.0))
+    def clock_jump(self, days: float) -> None:
+        self.clock.set_utc_ns(UTC_NS + round(days * 86_400e9))
 
     @invariant()
     def counts_add_up(self) -> None:

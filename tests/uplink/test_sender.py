@@ -17,12 +17,14 @@ from perception.errors import SetupError
 from perception.types import CaseState, JsonDict
 from tests.uplink.builders import case, change, opened, picture
 from tests.uplink.faults import FaultProxy
+from tests.uplink.model_platform import ModelPlatform
 from uplink.envelope import BlobItem, Envelope
+from uplink.folder import FolderTransport
 from uplink.platform.serve import LocalPlatform
 from uplink.retry import PROBLEM, Reply, RetryClass
 from uplink.sender import Sender
 from uplink.store import SqliteStore
-from uplink.transport import FolderTransport, HttpTransport
+from uplink.transport import HttpTransport
 
 
 def http_sender(store: SqliteStore, url: str, clock: ManualClock) -> Sender:
@@ -113,7 +115,8 @@ def test_retry_after_is_obeyed(store: SqliteStore, platform: LocalPlatform, cloc
         clock.advance(6.9)
         assert sender.step() is False
         assert len(proxy.seen) == 1
-        clock.advance(0.2)
+        # A fleet was told the same number: the return is spread over half of it.
+        clock.advance(3.7)
         assert sender.step() is True
 
 
@@ -143,23 +146,37 @@ def test_one_event_the_server_stumbles_over_does_not_hold_up_the_rest(store: Sql
     assert store.outbox.backlog().oldest_seq == 1
 
 
-def test_a_mad_server_opens_the_breaker_instead_of_killing_the_queue(store: SqliteStore, clock: ManualClock) -> None:
-    class Mad(FolderTransport):
-        mad = True
-
-        def put_event(self, device: str, envelope: Envelope) -> Reply:
-            return Reply(422, b'{"type": "x"}') if self.mad else super().put_event(device, envelope)
-
+def test_a_mad_server_opens_the_breaker_and_nothing_is_buried(store: SqliteStore, clock: ManualClock) -> None:
     store.commit([opened(k, pictures=0) for k in range(30)])
-    transport = Mad(store.path.parent / "out")
-    sender = Sender(store, transport, clock, random.Random(3))
-    assert not sender.drain(800.0)
-    assert store.outbox.losses() == {"dead event": 4}
-    transport.mad = False
+    platform = ModelPlatform()
+    platform.fault = "422"
+    sender = Sender(store, platform, clock, random.Random(3))
+    assert not sender.drain(3600.0)
+    # Five refusals open it; then one try every quarter of an hour.
+    assert 5 <= platform.requests <= 10
+    assert store.outbox.losses() == {}
+    platform.fault = "none"
     assert sender.drain(2000.0)
-    assert store.outbox.revive() == 4
-    assert sender.drain(2000.0)
-    assert len(list((store.path.parent / "out" / "events").iterdir())) == 30
+    assert len(platform.events) == 30
+    assert store.outbox.losses() == {}
+
+
+def test_a_suspect_is_buried_only_when_the_server_took_others_after_both_refusals(
+    store: SqliteStore, clock: ManualClock
+) -> None:
+    platform = ModelPlatform(lambda item: isinstance(item, Envelope) and item.seq == 1)
+    sender = Sender(store, platform, clock, random.Random(3))
+    store.commit([opened(1, pictures=0)])
+    assert sender.drain(3 * 3600.0)
+    assert store.outbox.losses() == {}
+    assert store.outbox.backlog().events == 1
+    store.commit([opened(2, pictures=0)])
+    sender.drain(10.0)
+    assert store.outbox.losses() == {}
+    store.commit([opened(3, pictures=0)])
+    sender.drain(10.0)
+    assert store.outbox.losses() == {"dead event": 1}
+    assert len(platform.events) == 2
 
 
 def test_bytes_damaged_on_the_way_get_three_tries(store: SqliteStore, clock: ManualClock) -> None:
@@ -167,13 +184,19 @@ def test_bytes_damaged_on_the_way_get_three_tries(store: SqliteStore, clock: Man
         tries = 0
 
         def put_event(self, device: str, envelope: Envelope) -> Reply:
+            if envelope.seq > 1:
+                return super().put_event(device, envelope)
             self.tries += 1
             return Reply(422, json.dumps({"type": PROBLEM + "digest-mismatch"}).encode())
 
     store.commit([opened(1, pictures=0)])
     transport = Damaging(store.path.parent / "out")
-    assert Sender(store, transport, clock, random.Random(3)).drain(1000.0)
+    sender = Sender(store, transport, clock, random.Random(3))
+    assert sender.drain(100.0)
     assert transport.tries == 3
+    for number in (2, 3):
+        store.commit([opened(number, pictures=0)])
+        assert sender.drain(100.0)
     assert store.outbox.losses() == {"dead event": 1}
 
 

@@ -14,11 +14,10 @@ import pytest
 from gnss.clock import ManualClock
 from perception.store import tile_of
 from perception.types import Anchor, AnchorUpdate, CalibrationUpdate, CaseChange, CaseState, PassPosition
-from tests.uplink.builders import case, change, opened, picture
+from tests.uplink.builders import case, change, crash, opened, picture
 from uplink.database import Database, Schema
 from uplink.envelope import digest_of
 from uplink.errors import EvidenceMismatch, StoreError
-from uplink.files import Spool
 from uplink.migrations import DEVICE_STORE
 from uplink.platform.contract import CaseBody
 from uplink.store import SqliteStore
@@ -26,8 +25,8 @@ from uplink.store import SqliteStore
 EPOCH = "00000000aaaaaaaa"
 
 
-def reopen(store: SqliteStore, clock: ManualClock) -> SqliteStore:
-    store.close()
+def reopen(store: SqliteStore, clock: ManualClock, *, orderly: bool = True) -> SqliteStore:
+    store.close() if orderly else crash(store)
     return SqliteStore(store.path, store.device, clock, make_epoch=lambda: "ffffffff00000000")
 
 
@@ -79,7 +78,7 @@ def test_anchors_and_cases_are_one_transaction(store: SqliteStore, monkeypatch: 
     def refuse(*_: object) -> None:
         raise OSError(errno.ENOSPC, "full")
 
-    monkeypatch.setattr(SqliteStore, "_keep_anchors", staticmethod(refuse))
+    monkeypatch.setattr("uplink.memory.keep_anchors", refuse)
     with pytest.raises(OSError, match="full"):
         store.commit([opened(1)], [AnchorUpdate(1, "p1", (learned("a"),))])
     assert store.cases() == []
@@ -154,6 +153,7 @@ class Recorder:
         self.steps: list[str] = []
         self._fsync, self._rename = os.fsync, os.rename
         monkeypatch.setattr(os, "fsync", self.fsync)
+        monkeypatch.setattr(os, "fdatasync", self.fsync)
         monkeypatch.setattr(os, "rename", self.rename)
 
     def fsync(self, descriptor: int) -> None:
@@ -173,10 +173,11 @@ class Recorder:
         store._database.connection.set_trace_callback(note)
 
 
-DURABLE_ORDER = ["sync .part", "rename .part .jpg", "sync folder", "BEGIN IMMEDIATE", "COMMIT"]
+DURABLE_ORDER = ["sync .part", "rename .part .jpg", "sync folder", "sync .log", "BEGIN IMMEDIATE", "COMMIT"]
 
 
 def test_the_file_is_durable_before_its_row(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.commit([opened(0)])
     recorder = Recorder(monkeypatch)
     recorder.watch(store)
     store.commit([opened(1)])
@@ -184,7 +185,7 @@ def test_the_file_is_durable_before_its_row(store: SqliteStore, monkeypatch: pyt
 
 
 def row_before_file(store: SqliteStore, changes: Sequence[CaseChange]) -> None:
-    store._record(changes)
+    store._enqueue(changes, (), {}, set())
     store._write_evidence(changes)
 
 
@@ -194,7 +195,7 @@ def no_file_sync(store: SqliteStore, changes: Sequence[CaseChange]) -> None:
             final = store.spool.path(made.sha256)
             final.with_suffix(".part").write_bytes(made.jpeg)
             os.rename(final.with_suffix(".part"), final)
-    store._record(changes)
+    store._enqueue(changes, (), {}, set())
 
 
 @pytest.mark.parametrize("mutant", [row_before_file, no_file_sync])
@@ -218,7 +219,7 @@ def test_acknowledge_is_committed_before_the_file_goes(store: SqliteStore, monke
         unlink(path, missing_ok=missing_ok)
 
     monkeypatch.setattr(Path, "unlink", noted)
-    store.outbox.ack_event(1, {"receipt_id": "x"}, 201)
+    store.outbox.ack_event(f"car-1:{EPOCH}:1", {"receipt_id": "x"}, 201)
     blob = store.outbox.next_blob()
     assert blob is not None
     store.outbox.ack_blob(blob.sha256, 201)
@@ -274,21 +275,27 @@ def test_a_store_of_another_device_is_refused(store: SqliteStore, clock: ManualC
 
 
 @pytest.mark.parametrize("member", ["database", "garbage"])
-def test_a_damaged_store_is_moved_aside_and_work_goes_on(store: SqliteStore, clock: ManualClock, member: str) -> None:
+def test_a_damaged_store_is_moved_aside_and_its_events_come_along(
+    store: SqliteStore, clock: ManualClock, member: str
+) -> None:
     store.commit([opened(k) for k in range(20)])
-    store.close()
+    crash(store)
     content = store.path.read_bytes()
     keep = 100 if member == "database" else 0
     store.path.write_bytes(content[:keep] + b"\xa5" * (len(content) - keep))
-    again = SqliteStore(store.path, "car-1", clock, make_epoch=lambda: "ffffffff00000000")
-    assert again.epoch == "ffffffff00000000"
-    assert again.outbox.losses() == {"damaged store": 1}
-    kept = store.path.parent / "quarantine" / "0000"
-    assert (kept / "store.sqlite").exists()
-    assert len(list(Spool(kept / "spool").names())) == 20
-    again.commit([opened(1)])
-    assert again.last_seq == 1
-    again.close()
+    with SqliteStore(store.path, "car-1", clock, make_epoch=lambda: "ffffffff00000000") as again:
+        assert again.epoch == "ffffffff00000000"
+        assert again.memory_lost
+        assert again.outbox.losses() == {"damaged store": 1}
+        assert (store.path.parent / "quarantine" / "0000" / "store.sqlite").exists()
+        assert len(again.cases()) == 20
+        assert again.outbox.backlog().blobs == 20
+        envelope = again.outbox.next_event()
+        assert envelope is not None
+        assert (envelope.seq, envelope.key) == (-20, f"car-1:{EPOCH}:1")
+        again.commit([opened(21)])
+        assert again.last_seq == 1
+        assert again.outbox.backlog().events == 21
 
 
 def test_leftovers_of_a_crash_are_cleaned(store: SqliteStore, clock: ManualClock) -> None:
@@ -298,7 +305,7 @@ def test_leftovers_of_a_crash_are_cleaned(store: SqliteStore, clock: ManualClock
     part = store.spool.path(orphan.sha256).with_suffix(".part")
     part.write_bytes(b"half")
     store.spool.path(gone.sha256).write_bytes(b"short")
-    again = reopen(store, clock)
+    again = reopen(store, clock, orderly=False)
     assert not part.exists()
     assert again.spool.size(orphan.sha256) is None
     assert again.outbox.losses() == {"lost evidence": 1}
@@ -321,6 +328,6 @@ def test_urgent_before_listed_before_candidates(tmp_path: Path, clock: ManualClo
         while (envelope := store.outbox.next_event()) is not None:
             body = json.loads(envelope.body)
             order.append(body["case_id"])
-            store.outbox.ack_event(envelope.seq, {}, 201)
+            store.outbox.ack_event(envelope.key, {}, 201)
         assert order == ["case-00003", "case-00002", "case-00001"]
         assert body["SXMC"] == "exposed_garbage"
