@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from perception.boxes import PLACEMENTS
 from perception.calibration import Calibration, Platt
 from perception.card_table import CardTable, read_table
 from perception.catalogue import Catalogue
+from perception.composition import Composition, read_compositions
 from perception.decode import DECODERS
 from perception.network import check_network
 
@@ -19,7 +20,7 @@ _REQUIRED = frozenset(
     "version name onnx sha256 decoder input_wh color scale letterbox pad_value classes thresholds licence".split()
 )
 _NOTES = frozenset({"licence", "data", "metrics", "training", "limits", "render_validated"})
-_KNOWN = _REQUIRED | _NOTES | {"aliases", "privacy", "mean", "std", "outputs", "backends", "calibration"}
+_KNOWN = _REQUIRED | _NOTES | {"aliases", "privacy", "mean", "std", "outputs", "backends", "calibration", "composition"}
 _NARROW_M = 1.0
 
 
@@ -44,7 +45,8 @@ class ModelCard:
     `classes` are the network's own names in output order; `class_ids[i]` is the place of own class i in
     `class_names` (catalogue names), -1 where it is dropped. Pixels of 0..255 are multiplied by `scale`; then `mean` is
     taken off and the rest divided by `std`, per colour in the order of `color`. `outputs` names the network's outputs
-    where their own names do not tell; `backends` are tried in this order, empty: see `backends.AUTO`.
+    where their own names do not tell; `backends` are tried in this order, empty: see `backends.AUTO`. `compositions`
+    are rules that find a thing from its parts, in use where `composes`.
     Thresholds are confidences: `confidence` for cases (`class_confidence` overrides it per catalogue class), raw unless
     `thresholds_are_calibrated`; `privacy`, always raw, is for redaction.
     """
@@ -74,6 +76,15 @@ class ModelCard:
     backends: tuple[str, ...] = ()
     calibration: Calibration | None = None
     thresholds_are_calibrated: bool = False
+    compositions: tuple[Composition, ...] = ()
+    composes: bool = False
+
+    def composing(self) -> ModelCard:
+        """The card with its compositions switched on: it then offers what they make, too."""
+        made = [row for row in self.compositions if row.target not in self.class_names]
+        names = (*self.class_names, *(row.target for row in made))
+        limits = {**self.class_confidence, **{row.target: row.confidence for row in made}}
+        return replace(self, class_names=names, class_confidence=limits, composes=bool(self.compositions))
 
     def thresholds(self) -> dict[str, float]:
         """Case threshold of every catalogue class that this model names, as its detections' confidence has it."""
@@ -147,6 +158,7 @@ class _Reader(CardTable):
             backends=self.backends(),
             calibration=calibration,
             thresholds_are_calibrated=calibrated,
+            compositions=read_compositions(self, classes, catalogue.classes),
         )
         self.check_thresholds(card)
         return card

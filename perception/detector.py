@@ -66,13 +66,20 @@ class OnnxDetector:
 
         Raises NetworkFault when the network's answer cannot be used.
         """
-        output = self.run(self.preprocess(frame.image))
-        return self.postprocess(output, frame.image)
+        return self.finish(self.whole(frame.image), frame.image)
+
+    def whole(self, image: Image) -> Decoded:
+        """Boxes of a whole picture in its own px, with raw confidence."""
+        return self.boxes(self.run(self.preprocess(image)), self._fit(image)[0])
 
     def preprocess(self, image: Image) -> NDArray[np.float32]:
         """BGR uint8 (H, W, 3) -> network input float32 (1, 3, input height, input width)."""
         fit, canvas = self._fit(image)
         fit.place(image, canvas)
+        return self.planes(canvas)
+
+    def planes(self, canvas: Image) -> NDArray[np.float32]:
+        """A picture of the network's size -> its input: colours as planes, scaled."""
         card, planes = self.card, cv2.split(canvas)
         blob = np.empty((1, 3, *canvas.shape[:2]), np.float32)
         # Plane by plane: half the time that OpenCV 5 takes for its blobFromImage.
@@ -103,13 +110,36 @@ class OnnxDetector:
             raise NetworkFault(f"the network names class {own.min()}..{own.max()} of {len(card.classes)}")
         class_id = self._class_ids[own]
         known = class_id >= 0
+        made = self._composed(Decoded(xyxy, confidence, own), fit) if card.composes else None
         if not known.all():
             xyxy, confidence, class_id = xyxy[known], confidence[known], class_id[known]
+        if made is not None:
+            xyxy, confidence, class_id = (
+                np.concatenate((xyxy, made.xyxy)),
+                np.concatenate((confidence, made.confidence)),
+                np.concatenate((class_id, made.class_id)),
+            )
         if self._decoder.suppress:
             kept = nms(xyxy, confidence, class_id, card.nms_iou)[:MAX_BOXES]
         else:
             kept = np.argsort(-confidence, kind="stable")[:MAX_BOXES]
         return Decoded(fit.to_frame(xyxy[kept]), confidence[kept], class_id[kept])
+
+    def _composed(self, found: Decoded, fit: Letterbox) -> Decoded:
+        """What the card's compositions find among the network's own classes, dropped ones included; input px."""
+        parts = np.isin(found.class_id, sorted({own for row in self.card.compositions for own in row.parts}))
+        found = Decoded(found.xyxy[parts], found.confidence[parts], found.class_id[parts])
+        if self._decoder.suppress:
+            kept = nms(found.xyxy, found.confidence, found.class_id, self.card.nms_iou)
+            found = Decoded(found.xyxy[kept], found.confidence[kept], found.class_id[kept])
+        found = Decoded(fit.to_frame(found.xyxy), found.confidence, found.class_id)  # where width and height compare
+        made = [row.find(found) for row in self.card.compositions]
+        ids = [self.card.class_names.index(row.target) for row in self.card.compositions]
+        return Decoded(
+            fit.to_input(np.concatenate([boxes for boxes, _ in made])),
+            np.concatenate([confidence for _, confidence in made]),
+            np.repeat(np.array(ids, np.int32), [len(boxes) for boxes, _ in made]),
+        )
 
     def finish(self, found: Decoded, image: Image) -> Detections:
         """Boxes in frame px with raw confidence -> detections: calibrated where the card says how, with appearance."""

@@ -16,11 +16,15 @@ from perception.camera import CameraModel
 from perception.errors import SetupError
 from perception.pipeline import PipelineParams
 from replays.drive_toml import line_of, read_model, text_of
+from vehicle.inference import InferenceParams
 from vehicle.params import override
 
 MODELS = Path(models.__file__).parent
 SHIPPED_CARD = MODELS / "qiji-street-n" / "model.toml"
-_TOP = {"version", "vehicle", "model", "city", "data_dir", "threads", "platform", "receiver", "camera", "params"}
+_TOP = {
+    "version", "vehicle", "model", "city", "data_dir", "threads", "platform", "receiver", "camera", "params",
+    "inference",
+}  # fmt: skip
 _CAMERA = {
     "name", "source", "width", "height", "fx", "fy", "cx", "cy", "dist", "model", "x_m", "y_m", "z_m", "yaw_deg",
     "pitch_deg", "roll_deg", "max_age_s",
@@ -69,6 +73,7 @@ class Config:
     receiver: Receiver | None = None
     cameras: tuple[CameraSource, ...] = ()
     params: PipelineParams = field(default_factory=PipelineParams)
+    inference: InferenceParams = field(default_factory=InferenceParams)
 
 
 def _refuse(table: Mapping[str, Any], allowed: set[str], file: Path, where: str, nth: int = 0) -> None:
@@ -153,4 +158,5 @@ def load_config(file: Path) -> Config:
         _receiver(_table(table, "receiver", file), file) if "receiver" in table else None,
         tuple(_camera(row, file, nth) for nth, row in enumerate(rows)),
         override(PipelineParams(), _table(table, "params", file), file),
+        override(InferenceParams(), _table(table, "inference", file), file, "inference"),
     )

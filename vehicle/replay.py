@@ -178,7 +178,7 @@ class _Run:
         writer.start_drive(label, vehicle)
         session = Session(
             kit.pipeline(vehicle, name, drive.cameras, self.atlases[nth], drive.meta.antenna_m),
-            store, kit.detector if source.mode == "model" else None, kit.redactor(), self.stages,
+            store, kit.eyes(drive.cameras) if source.mode == "model" else None, kit.redactor(), self.stages,
             (writer.take, partial(_count, self.ends)), asks_store=self.options.known == "store", at_once=kit.at_once,
         )  # fmt: skip
         total = source.totals.frames

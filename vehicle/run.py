@@ -114,7 +114,9 @@ def drive(
         delivery = stack.enter_context(Delivery(store, config.platform_url, config.timeout_s))
         stages = Stages()
         pipeline = kit.pipeline(vehicle, name, cameras, atlas, antenna_m)
-        session = Session(pipeline, store, kit.detector, kit.redactor(), stages, order=EventOrder(LATENESS_S))
+        session = Session(
+            pipeline, store, kit.eyes(cameras, live=True), kit.redactor(), stages, order=EventOrder(LATENESS_S)
+        )
         status = Status(SystemClock(), session, lambda: delivery.unsent, options.say or _silent)
         session.sinks = (status.take,)
         recorder = writer = None

@@ -9,14 +9,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gnss.atlas import Atlas, load_atlas
+from perception.backends import Wish
 from perception.camera import CameraModel
 from perception.card import ModelCard, load_card
 from perception.catalogue import Catalogue, load_catalogue
-from perception.detector import OnnxDetector
+from perception.detector import Detector, OnnxDetector
 from perception.pipeline import Pipeline, PipelineSetup
 from perception.redaction import Redactor
 from uplink.payload import Origin
 from vehicle.config import MODELS, Config
+from vehicle.inference import eyes, fitted, opened
 
 MOST_AT_ONCE = 8
 """Frames side by side at most: each holds the network's intermediate results, some ten MB."""
@@ -36,6 +38,10 @@ class Equipment:
         """The atlas of `city`, else of the configuration, else an empty one."""
         file = city or self.config.city
         return Atlas.empty() if file is None else load_atlas(file)
+
+    def eyes(self, cameras: Mapping[str, CameraModel], *, live: bool = False) -> Detector | None:
+        """The detector for a drive with these cameras, with a second look where the configuration wants one."""
+        return eyes(self.detector, cameras, self.catalogue, self.config.inference, live=live)
 
     def pipeline(
         self,
@@ -67,12 +73,14 @@ def equip(config: Config, *, detect: bool, throughput: bool = False) -> Equipmen
     """Load catalogue and model card, and the detector when frames must be looked at.
 
     A car wants each frame soon: all threads work on one. A recording wants all frames soon (`throughput`): every thread
-    has a frame of its own and none waits for another, with the same boxes to the last bit (see `network.open_session`).
+    has a frame of its own and none waits for another, with the same boxes to the last bit (see `backends`).
     """
-    catalogue = load_catalogue(MODELS)
-    card = load_card(config.card, catalogue)
+    catalogue, how = load_catalogue(MODELS), config.inference
+    card = fitted(load_card(config.card, catalogue), how, config.file)
     if not detect:
         return Equipment(config, catalogue, card, None)
     threads = config.threads or len(os.sched_getaffinity(0))
     at_once = min(threads, MOST_AT_ONCE) if throughput else 1
-    return Equipment(config, catalogue, card, OnnxDetector(card, threads // at_once), at_once)
+    wish = Wish(threads // at_once, at_once, how.exact, config.data_dir / "engines")
+    network = opened(card, how, config.file, wish)
+    return Equipment(config, catalogue, card, OnnxDetector(card, network=network), at_once)

@@ -59,7 +59,7 @@ def simulated(filmed_original: Path, card: Path, tmp_path_factory: pytest.TempPa
     base = tmp_path_factory.mktemp("simulated")
     before = set(threading.enumerate())
 
-    def detector(model: ModelCard, threads: int | None = None) -> RecordedDetector:
+    def detector(model: ModelCard, **_: object) -> RecordedDetector:
         return RecordedDetector(filmed_original, model)
 
     with pytest.MonkeyPatch.context() as patch, LocalPlatform.start(base / "platform") as platform:
@@ -217,7 +217,7 @@ class SlowDetector(RecordedDetector):
 def test_shed_frames_are_counted_recorded_and_replayed(
     filmed_original: Path, card: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(vehicle.setup, "OnnxDetector", lambda card, threads=None: SlowDetector(filmed_original, card))
+    monkeypatch.setattr(vehicle.setup, "OnnxDetector", lambda card, **_: SlowDetector(filmed_original, card))
     config = Config(card=card, data_dir=tmp_path / "data")
     options = LiveOptions(tmp_path / "drive", tmp_path / "run")
     result = simulate(Simulation.prepare(filmed_original, config), config, options, Stopper())

@@ -33,10 +33,10 @@ def _lines(table: dict[str, Any], where: str) -> list[str]:
 def handle(arguments: argparse.Namespace) -> int:
     """Print it as TOML-like text or JSON."""
     config = configured(arguments.config, None)
-    table = as_table(config.params)
+    table, inference = as_table(config.params), as_table(config.inference)
     if arguments.json:
-        print_json({"vehicle": config.vehicle, "model": str(config.card), "params": table})
+        print_json({"vehicle": config.vehicle, "model": str(config.card), "inference": inference, "params": table})
     else:
         print(f"vehicle = {config.vehicle}\nmodel = {config.card}\ncity = {config.city}\n")
-        print("\n".join(_lines(table, "params")))
+        print("\n".join(_lines(inference, "inference") + _lines(table, "params")))
     return 0

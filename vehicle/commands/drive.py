@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
+from perception.camera import CameraModel
 from perception.errors import SetupError
 from perception.network import NetworkFault
 from perception.redaction import quality
@@ -169,14 +170,17 @@ def handle_detect(arguments: argparse.Namespace) -> int:
     kit = equip(configured(arguments.config, arguments.model), detect=True)
     out = arguments.out or arguments.drive / "detections.jsonl"
     with progress_bar() as tell:
-        count = write_detections(out, _detected(source, kit, partial(tell, drive.meta.name)))
+        count = write_detections(out, _detected(source, drive.cameras, kit, partial(tell, drive.meta.name)))
     print(f"{count} frames written to {out}")
     return 0
 
 
-def _detected(source: DriveSource, kit: Equipment, tell: Callable[[int, int], None]) -> Iterator[DetectedFrame]:
+def _detected(
+    source: DriveSource, cameras: Mapping[str, CameraModel], kit: Equipment, tell: Callable[[int, int], None]
+) -> Iterator[DetectedFrame]:
     """Every frame of the source with its boxes, sharpness and exposure."""
-    if kit.detector is None:
+    detector = kit.eyes(cameras)
+    if detector is None:
         raise RuntimeError("detection needs a detector")
     done = 0
     for item in source:
@@ -185,7 +189,7 @@ def _detected(source: DriveSource, kit: Equipment, tell: Callable[[int, int], No
             tell(done, source.totals.frames)
             sharpness, exposure = quality(item.image)
             try:
-                found = kit.detector.detect(item)
+                found = detector.detect(item)
             except NetworkFault as fault:  # no line means not looked
                 print(f"{item.camera}: frame {item.index} left out: {fault}", file=sys.stderr)
                 continue
