@@ -24,7 +24,7 @@ from perception.types import CalibrationUpdate, Observation, Track
 Driven = Callable[[int, int], Travel | None]
 
 _GRID_STEP_S = 0.08
-_ROUNDS = 3
+_ROUNDS = 5
 _FASTEST_RPS = 1.5
 """No thing that a case is about passes a camera at a higher rate."""
 
@@ -45,7 +45,7 @@ class ClockParams:
     carried_s: float = 0.005
     reach_s: float = 0.4
     least_change: float = 0.8
-    most_tracks: int = 24
+    most_tracks: int = 16
     looks: int = 8
     bearing_deg: float = 5.0
     px: float = 3.0
@@ -209,29 +209,43 @@ class _Fit:
         eye_e = np.interp(t, way.t_s, way.east) + b.eye_m[0] * sin - b.eye_m[1] * cos
         eye_n = np.interp(t, way.t_s, way.north) + b.eye_m[0] * cos + b.eye_m[1] * sin
         seen = psi - b.left_rad  # clockwise from north
-        found = self._found
-        if found is None:
-            across = np.column_stack([np.cos(seen), -np.sin(seen)])
-            place = np.linalg.lstsq(across, across[:, 0] * eye_e + across[:, 1] * eye_n, rcond=None)[0]
-            found = np.array([place[0], place[1], 0.0, 0.0])
-        weight = self._robust / b.sigma_rad
-        left, slope = np.zeros(len(t) + 2), np.zeros((len(t) + 2, 4))
+        across = np.column_stack([np.cos(seen), -np.sin(seen)])
+        place = np.linalg.lstsq(across, across[:, 0] * eye_e + across[:, 1] * eye_n, rcond=None)[0]
+        starts = [np.array([place[0], place[1], 0.0, 0.0])]
+        if self._found is not None:
+            starts.append(self._found)
+        tries = [(self._off(start, seen, eye_e, eye_n), start) for start in starts]
+        left, found = min(tries, key=lambda pair: float(pair[0] @ pair[0]))
+        damping = 1e-3
+        for _ in range(_ROUNDS):
+            slope = self._slope(found, eye_e, eye_n)
+            normal = slope.T @ slope
+            step = np.linalg.solve(normal + damping * np.diag(np.diag(normal) + 1e-9), slope.T @ left)
+            new = self._off(found - step, seen, eye_e, eye_n)
+            gain = float(left @ left) - float(new @ new)
+            if gain > 0.0:
+                left, found, damping = new, found - step, 0.2 * damping
+                if gain < 1e-6 * float(left @ left):
+                    break
+            else:
+                damping *= 10.0
+        self._found = found
+        return left
+
+    def _off(self, found: Array, seen: Array, eye_e: Array, eye_n: Array) -> Array:
+        off = seen + found[2] + self._since * found[3] - np.arctan2(found[0] - eye_e, found[1] - eye_n)
+        off = (off + math.pi) % (2.0 * math.pi) - math.pi
+        return np.append(self._robust / self.track.sigma_rad * off, self._prior * found[2:])
+
+    def _slope(self, found: Array, eye_e: Array, eye_n: Array) -> Array:
+        """Derivatives (n + 2, 4) of the residuals."""
+        de, dn = found[0] - eye_e, found[1] - eye_n
+        weight, range2 = self._robust / self.track.sigma_rad, np.maximum(de**2 + dn**2, 1.0)
+        slope = np.zeros((len(de) + 2, 4))
+        slope[:-2, 0], slope[:-2, 1] = -weight * dn / range2, weight * de / range2
         slope[:-2, 2], slope[:-2, 3] = weight, weight * self._since
         slope[-2, 2], slope[-1, 3] = self._prior
-        for turn in range(_ROUNDS + 1):
-            de, dn = found[0] - eye_e, found[1] - eye_n
-            off = seen + found[2] + self._since * found[3] - np.arctan2(de, dn)
-            left[:-2] = weight * ((off + math.pi) % (2.0 * math.pi) - math.pi)
-            left[-2:] = self._prior * found[2:]
-            if turn == _ROUNDS:
-                break
-            range2 = np.maximum(de**2 + dn**2, 1.0)
-            slope[:-2, 0], slope[:-2, 1] = -weight * dn / range2, weight * de / range2
-            normal = slope.T @ slope
-            normal[[0, 1], [0, 1]] += 1e-9
-            found = found - np.linalg.solve(normal, slope.T @ left)
-        self._found = found
-        return left.copy()
+        return slope
 
 
 class CameraClock:
@@ -256,9 +270,8 @@ class CameraClock:
         ]
         if not bearings:
             return None
-        reach = round(self.params.reach_s * 1e9)
-        start = min(round(b.t_s[0] * 1e9) for b in bearings) - reach
-        travel = driven(start, max(round(b.t_s[-1] * 1e9) for b in bearings) + reach)
+        start = min(round(b.t_s[0] * 1e9) for b in bearings)
+        travel = driven(start, max(round(b.t_s[-1] * 1e9) for b in bearings))
         return None if travel is None else self.take(window_offset(bearings, Way.of(travel, start), self.params))
 
     def take(self, found: ClockOffset | None) -> ClockOffset | None:
