@@ -103,7 +103,8 @@ class _Tables:
 def _tables(trak: bytes) -> _Tables:
     (mdhd,) = _named(trak, b"mdia", b"mdhd")
     (timescale,) = struct.unpack_from(">I", mdhd, 20 if mdhd[0] == 1 else 12)
-    found = dict(next(iter([list(_boxes(box)) for box in _named(trak, b"mdia", b"minf", b"stbl")])))
+    (stbl,) = _named(trak, b"mdia", b"minf", b"stbl")
+    found = dict(_boxes(stbl))
     codec = found[b"stsd"][12:16] if b"stsd" in found else b""
     times = [(count, delta) for count, delta in _rows(found.get(b"stts", bytes(8)), ">II")]
     fixed, count = struct.unpack_from(">II", found.get(b"stsz", bytes(12)), 4)

@@ -139,6 +139,7 @@ def test_a_video_without_telemetry_needs_a_track(tiny_original: Path, tmp_path: 
         lambda d: d[:-20],
         lambda d: d.replace(b"stsz\0\0\0\0\0\0\0\0\0\0\0\2", b"stsz\0\0\0\0\0\0\0\0\xff\xff\xff\xff"),
         lambda d: b"text",
+        lambda d: d.replace(b"stbl", b"stbX"),
     ],
 )
 def test_broken_containers_are_named(tmp_path: Path, harm: Callable[[bytes], bytes]) -> None:
