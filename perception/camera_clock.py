@@ -33,18 +33,20 @@ _FASTEST_RPS = 1.5
 class ClockParams:
     """An offset is used once its sigma is below `use_sigma_s` and it is `use_sigmas` of them; sought within `reach_s`.
 
-    A window tells nothing where speed (m/s) and turn rate (deg/s) vary by less than `least_change` in all; the
-    `most_tracks` with most change are asked. Tracks need `looks` boxes, over at least `bearing_deg` of bearing. Box
-    centres are off by `px` and `of_width` of the box's width, all of a track by `bias_deg`, which drifts by
-    `drift_dps`. Errors are shared within `block_s`; the sigma that this gives, at least `floor_s`, is taken `caution`
-    times: boxes of one thing err alike for longer. From drive to drive the offset changes by `carried_s`.
+    A window tells nothing where speed (m/s) and turn rate (deg/s) vary by less than `least_change` in all
+    (`least_change_sure` once the offset is used); the `most_tracks` with most change are asked. Tracks need `looks`
+    boxes, over at least `bearing_deg` of bearing. Box centres are off by `px` and `of_width` of the box's width, all of
+    a track by `bias_deg`, which drifts by `drift_dps`. Errors are shared within `block_s`; the sigma that this gives,
+    at least `floor_s`, is taken `caution` times: boxes of one thing err alike for longer. From drive to drive the offset
+    changes by `carried_s`.
     """
 
     use_sigma_s: float = 0.025
     use_sigmas: float = 3.0
     carried_s: float = 0.005
     reach_s: float = 0.4
-    least_change: float = 0.8
+    least_change: float = 0.3
+    least_change_sure: float = 0.8
     most_tracks: int = 16
     looks: int = 8
     bearing_deg: float = 5.0
@@ -121,15 +123,21 @@ def bearings_of(observations: Sequence[Observation], camera: CameraModel, params
     return Bearings(np.array([o.stamp_ns for o in whole]) * 1e-9, left, sigma, (camera.x_m, camera.y_m))
 
 
-def window_offset(tracks: Sequence[Bearings], way: Way, params: ClockParams) -> ClockOffset | None:
-    """The offset that tracks of standing things tell over one window; None where they tell nothing."""
+def window_offset(
+    tracks: Sequence[Bearings], way: Way, params: ClockParams, *, sure: bool = False
+) -> ClockOffset | None:
+    """The offset that tracks of standing things tell over one window; None where they tell nothing.
+
+    `sure`: the offset is known well already, and a window that tells little of it is not asked.
+    """
     reach = params.reach_s
     inside = [_within(b, way.t_s[0] + reach, way.t_s[-1] - reach) for b in tracks]
     wide = [
         b for b in inside if len(b.t_s) >= params.looks and float(np.ptp(b.left_rad)) > math.radians(params.bearing_deg)
     ]
     used = sorted(wide, key=lambda b: -way.change(b.t_s[0], b.t_s[-1]))[: params.most_tracks]
-    if len(used) < 2 or way.change(used[0].t_s[0], used[0].t_s[-1]) < params.least_change:
+    least = params.least_change_sure if sure else params.least_change
+    if len(used) < 2 or way.change(used[0].t_s[0], used[0].t_s[-1]) < least:
         return None
     fits = [_Fit(b, way, params) for b in used]
     grid = np.arange(-reach, reach + 1e-9, _GRID_STEP_S)
@@ -272,7 +280,11 @@ class CameraClock:
             return None
         start = min(round(b.t_s[0] * 1e9) for b in bearings)
         travel = driven(start, max(round(b.t_s[-1] * 1e9) for b in bearings))
-        return None if travel is None else self.take(window_offset(bearings, Way.of(travel, start), self.params))
+        if travel is None:
+            return None
+        known = self.offset
+        sure = known is not None and known.sigma_s <= self.params.use_sigma_s
+        return self.take(window_offset(bearings, Way.of(travel, start), self.params, sure=sure))
 
     def take(self, found: ClockOffset | None) -> ClockOffset | None:
         """Add what one window told."""

@@ -35,9 +35,13 @@ def test_two_stops_tell_the_offset_within_its_sigma(seed: int, late_s: float) ->
     assert abs(told.late_s - late_s) < 3.0 * told.late_sigma_s
 
 
-def test_an_even_drive_tells_nothing_and_says_so() -> None:
-    told = driven(1, 0.2, stops=()).calibration[0]
-    assert (told.late_s, told.late_sigma_s) == (None, None)
+@pytest.mark.parametrize("seed", [1, 2, 5])
+def test_an_even_drive_tells_little_and_says_so(seed: int) -> None:
+    """On a straight at constant speed only the sway tells: the sigma must be as wide as that leaves it."""
+    told = driven(seed, 0.2, stops=()).calibration[0]
+    if told.late_s is not None and told.late_sigma_s is not None:
+        assert told.late_sigma_s > 0.04
+        assert abs(told.late_s - 0.2) < 3.0 * told.late_sigma_s
 
 
 def test_a_sure_offset_puts_things_where_they_are() -> None:
