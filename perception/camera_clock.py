@@ -37,8 +37,8 @@ class ClockParams:
     (`least_change_sure` once the offset is used); the `most_tracks` with most change are asked. Tracks need `looks`
     boxes, over at least `bearing_deg` of bearing. Box centres are off by `px` and `of_width` of the box's width, all of
     a track by `bias_deg`, which drifts by `drift_dps`. Errors are shared within `block_s`; the sigma that this gives,
-    at least `floor_s`, is taken `caution` times: boxes of one thing err alike for longer. From drive to drive the offset
-    changes by `carried_s`.
+    at least `floor_s`, is taken `caution` times: boxes of one thing err alike for longer. From drive to drive the
+    offset changes by `carried_s`.
     """
 
     use_sigma_s: float = 0.025

@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from perception.types import Detections, Seen, TrackEnd
+from gnss.types import Fix, Motion
+from perception.pipeline import Pipeline
+from perception.types import Detections, Output, Seen, TrackEnd, TrackEnded
 from perception.unplaced import Unplaced
+from tests.builders import World, make_setup
 
 S = 1_000_000_000
 
@@ -54,3 +59,25 @@ def test_cameras_are_apart() -> None:
         held.see(seen(k, box), "x")
         held.see(seen(k, box, "rear"), "x")
     assert sorted((e.camera, e.track_id) for e in held.end("x")) == [("front", -1), ("rear", -2)]
+
+
+def test_frames_of_a_gap_wait_and_are_placed_by_the_fix_that_ends_it() -> None:
+    """Without wheels a position is lost after some seconds; a fix later tells where the car was shortly before it."""
+
+    def drive(none_hold_s: float) -> tuple[Pipeline, list[Output]]:
+        setup = make_setup()
+        pipeline = Pipeline(replace(setup, params=replace(setup.params, none_hold_s=none_hold_s)))
+        outputs: list[Output] = []
+        for event in World([], length_m=150.0).events():
+            if isinstance(event, Motion) or (isinstance(event, Fix) and 5 * S < event.stamp_ns < 18 * S):
+                continue
+            outputs += pipeline.step(event)
+        return pipeline, outputs + pipeline.flush()
+
+    impatient, patient = drive(0.0)[0], drive(60.0)[0]
+    assert patient.counts["frames"] > impatient.counts["frames"] + 15
+    assert impatient.counts["frames without a pose"] > 15
+    total = {p.counts["frames"] + p.counts["frames without a pose"] for p in (impatient, patient)}
+    assert len(total) == 1
+    ended = [o for o in drive(60.0)[1] if isinstance(o, TrackEnded)]
+    assert len(ended) == patient.tracks_begun
