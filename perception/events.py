@@ -6,12 +6,22 @@ import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from gnss.atlas import Atlas
 from gnss.types import Fix, Motion
 from perception.types import CalibrationUpdate, KnownObjects, Seen, Shed
 
-Event = Fix | Motion | Seen | KnownObjects | Shed | CalibrationUpdate
 
-_RANK: dict[type, int] = {KnownObjects: 0, CalibrationUpdate: 1, Fix: 2, Motion: 3, Shed: 4, Seen: 5}
+@dataclass(frozen=True, slots=True, eq=False)
+class Reload:
+    """A new version of the city is in force from here on."""
+
+    stamp_ns: int
+    atlas: Atlas
+
+
+Event = Fix | Motion | Seen | KnownObjects | Shed | CalibrationUpdate | Reload
+
+_RANK: dict[type, int] = {Reload: -1, KnownObjects: 0, CalibrationUpdate: 1, Fix: 2, Motion: 3, Shed: 4, Seen: 5}
 
 
 def order_key(event: Event) -> tuple[int, int, str, int, int]:

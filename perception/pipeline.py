@@ -15,7 +15,7 @@ from perception.camera import CameraModel
 from perception.camera_clock import CameraClock, ClockParams
 from perception.catalogue import Catalogue
 from perception.context import ContextParams, at_kerb, doubts
-from perception.events import Event
+from perception.events import Event, Reload
 from perception.lay import Links
 from perception.looks import Looks
 from perception.mount import MountBias
@@ -129,6 +129,9 @@ class Pipeline:
             learned = MountBias.learned(event, camera, self._setup.params.locate.mount)
             self._mounts = {**self._mounts, event.camera: learned}
             self._clock.begin(event)
+        elif isinstance(event, Reload):
+            self._rules = Rules(self._setup.catalogue, event.atlas, self._setup.params.rules)
+            self.counts["city reloaded"] += 1
         elif isinstance(event, Shed):
             self.counts[f"shed: {event.reason}"] += 1
         else:

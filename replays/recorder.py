@@ -9,13 +9,13 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-import tomllib
 from collections.abc import Mapping
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
+from gnss.cityfile import named_members
 from gnss.types import Fix, Motion
 from perception.camera import CameraModel
 from perception.events import Event
@@ -154,12 +154,13 @@ class Recorder:
 
 
 def named_files(city: Path) -> dict[str, Path]:
-    """city.toml and the files beside it that it names, by the names they have in a drive."""
-    found = {"city.toml": city}
-    for value in tomllib.loads(city.read_text(encoding="utf-8")).values():
-        if isinstance(value, str) and Path(value).name == value and (city.parent / value).is_file():
-            found[value] = city.parent / value
-    return found
+    """city.toml and the files beside it that it names, by the names they have in a drive; nothing for an imported city.
+
+    An imported city is one large file that the car has anyway; a replay is told of it by --config.
+    """
+    if city.suffix.lower() != ".toml":
+        return {}
+    return {"city.toml": city} | {file.name: file for file in named_members(city) if file.is_file()}
 
 
 def record_cells(record: Fix | Motion, columns: tuple[str, ...]) -> list[str]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from gnss.types import Fix, Motion
 from perception.errors import DriveError
-from perception.events import order_key
+from perception.events import Reload, order_key
 from perception.types import (
     CalibrationUpdate,
     Detections,
@@ -50,7 +50,7 @@ class RecordedFrame:
     model: str | None = None
 
 
-Item = Frame | RecordedFrame | Seen | Fix | Motion | KnownObjects | Shed | CalibrationUpdate
+Item = Frame | RecordedFrame | Seen | Fix | Motion | KnownObjects | Shed | CalibrationUpdate | Reload
 Keyed = tuple[Key, Item]
 
 

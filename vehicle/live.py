@@ -10,6 +10,7 @@ from typing import Protocol
 
 from gnss.clock import Clock
 from gnss.types import Fix, Motion
+from perception.events import Reload
 from perception.types import Frame, Shed
 from replays.source import Item
 from vehicle.cameras import CameraThread
@@ -39,7 +40,7 @@ class LiveSource:
         self._cameras: list[CameraThread] = []
         self._devices: list[tuple[Callable[[], None], Callable[[], None]]] = []
         self._frames: dict[str, Frame] = {}
-        self._other: queue.SimpleQueue[Fix | Motion | Shed] = queue.SimpleQueue()
+        self._other: queue.SimpleQueue[Fix | Motion | Shed | Reload] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._ready = threading.Event()
         self._stopped = False
@@ -64,8 +65,12 @@ class LiveSource:
             self._shed(old, "overtaken by a newer frame")
         self._ready.set()
 
-    def take(self, event: Fix | Motion) -> None:
-        """Called by the threads of receiver and odometry."""
+    def now_ns(self) -> int:
+        """The stamp of this moment."""
+        return self._clock.monotonic_ns() - self._start_ns
+
+    def take(self, event: Fix | Motion | Reload) -> None:
+        """Called by the threads of receiver, odometry and the city's watch."""
         self._other.put(event)
         self._ready.set()
 

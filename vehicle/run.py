@@ -17,6 +17,7 @@ from replays.recording.shelf import Limits, target_of
 from replays.run_folder import RunWriter
 from uplink.store import SqliteStore
 from vehicle.cameras import CameraThread
+from vehicle.citywatch import CityWatch
 from vehicle.config import Config, Receiver
 from vehicle.delivery import Delivery
 from vehicle.facts import live_facts
@@ -24,7 +25,7 @@ from vehicle.folders import STORE_FILE
 from vehicle.live import LiveSource
 from vehicle.receiver import LiveReceiver
 from vehicle.session import Session
-from vehicle.setup import Equipment, equip
+from vehicle.setup import Equipment, equip, usable_atlas
 from vehicle.signals import Stopper
 from vehicle.stages import Stages
 from vehicle.status import Status
@@ -100,7 +101,8 @@ def drive(
 ) -> LiveResult:
     """Feed a live source through the session until it ends, then deliver what can be delivered.
 
-    `config` is checked; its `city` holds for the run. `reader`: the receiver whose raw bytes are recorded too.
+    `config` is checked; a new version of its `city` is taken up while driving. `reader`: the receiver whose raw bytes
+    are recorded too.
     """
     vehicle, receiver = str(config.vehicle), config.receiver or Receiver("")
     target = None if options.record is None else target_of(options.record, options.limits)
@@ -130,6 +132,10 @@ def drive(
             writer = stack.enter_context(RunWriter(options.out))
             writer.start_drive(name, vehicle)
             session.sinks = (*session.sinks, writer.take)
+        if config.city is not None:
+            watch = CityWatch(config.city, atlas, source, open_file=lambda file: usable_atlas(file, kit.catalogue))
+            source.add_device(watch.stop, watch.check)
+            watch.start()
         stopper.attach(source.stop)
         session.run(source, status.tick if options.say else None)
         unsent = delivery.finish(options.drain_s)

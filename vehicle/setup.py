@@ -16,6 +16,7 @@ from perception.catalogue import Catalogue, load_catalogue
 from perception.detector import Detector, OnnxDetector
 from perception.pipeline import Pipeline, PipelineSetup
 from perception.redaction import Redactor
+from perception.rulebook import checked_rules
 from uplink.payload import Origin
 from vehicle.config import MODELS, Config
 from vehicle.inference import eyes, fitted, opened
@@ -37,7 +38,7 @@ class Equipment:
     def atlas(self, city: Path | None) -> Atlas:
         """The atlas of `city`, else of the configuration, else an empty one."""
         file = city or self.config.city
-        return Atlas.empty() if file is None else load_atlas(file)
+        return Atlas.empty() if file is None else usable_atlas(file, self.catalogue)
 
     def eyes(self, cameras: Mapping[str, CameraModel], *, live: bool = False) -> Detector | None:
         """The detector for a drive with these cameras, with a second look where the configuration wants one."""
@@ -67,6 +68,13 @@ class Equipment:
         """What every case body says of its maker."""
         text = "" if self.config.file is None else self.config.file.read_text(encoding="utf-8")
         return Origin(self.catalogue, atlas.division, self.card.sha256, hashlib.sha256(text.encode()).hexdigest())
+
+
+def usable_atlas(file: Path, catalogue: Catalogue) -> Atlas:
+    """The atlas, with rules that this catalogue can follow; raises SetupError."""
+    atlas = load_atlas(file)
+    checked_rules(atlas.texts, catalogue, file)
+    return atlas
 
 
 def equip(config: Config, *, detect: bool, throughput: bool = False) -> Equipment:

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from gnss.geodesy import ellipse95
@@ -20,6 +28,7 @@ from vehicle.replay import Progress as Tell
 from vehicle.replay import ReplayResult
 
 _WIDE = 150
+Count = Callable[[str, int], None]
 _COLOURS = {
     CaseState.OPEN: "bold red",
     CaseState.REOPENED: "bold red",
@@ -51,6 +60,37 @@ def progress_bar(*, quiet: bool = False) -> Iterator[Tell]:
         def update(name: str, done: int, total: int) -> None:
             if name not in tasks:
                 tasks[name] = bar.add_task(name, total=total)
+            bar.update(tasks[name], completed=done)
+
+        yield update
+
+
+@contextmanager
+def counter(*, quiet: bool = False) -> Iterator[Count]:
+    """What is done where nobody knows the total: `tell(name, done)`; live on a terminal, else a line now and then."""
+    console = Console(stderr=True)
+    if quiet or not console.is_terminal:
+        said: dict[str, int] = {}
+
+        def line(name: str, done: int) -> None:
+            if not quiet and done >= max(2 * said.get(name, 0), 100_000):
+                said[name] = done
+                print(f"{name}: {done:,}", file=sys.stderr)
+
+        yield line
+        return
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        TextColumn("{task.completed:,.0f}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console) as bar:
+        tasks: dict[str, Any] = {}
+
+        def update(name: str, done: int) -> None:
+            if name not in tasks:
+                tasks[name] = bar.add_task(name, total=None)
             bar.update(tasks[name], completed=done)
 
         yield update

@@ -17,7 +17,7 @@ from typing import Any
 from foxglove_schemas_protobuf.GeoJSON_pb2 import GeoJSON
 
 from gnss.types import Fix, Motion
-from perception.events import Event
+from perception.events import Event, Reload
 from perception.evidence import encode
 from perception.serial import canonical_json, case_feature, change_to_dict
 from perception.types import ACTIVE_STATES, CaseChange, ChangeKind, Output, Seen
@@ -105,7 +105,7 @@ class McapRecorder:
                 self._add(schemas.MOTION, event.stamp_ns, schemas.record_json(event), "qiji.Motion")
             elif isinstance(event, Seen):
                 self._seen(event)
-            else:
+            elif not isinstance(event, Reload):  # a city has its own file, and may be larger than the drive
                 self._add(schemas.EVENTS, event.stamp_ns, event_line(event).encode(), "qiji.Event")
             self._end_event()
 

@@ -21,7 +21,7 @@ CODES = {
     "accessible_path_blocked": "09019", "street_vending": "09001", "shop_spill_out": "09005",
     "exposed_garbage": "06010", "bin_overflow": "06042", "road_damage": "06013", "manhole_damage": "01023",
     "guardrail_damage": "02017", "sign_damage": "02010", "pole_damage": "01034", "lamp_damage": "01037",
-    "bin_damage": "03005",
+    "bin_damage": "03005", "road_vending": "09006",
 }  # fmt: skip
 
 

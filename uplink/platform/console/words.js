@@ -4,7 +4,7 @@ const WORDS = {
     title: "巡查案件台", candidates: "含候选", language: "English", all_states: "全部状态", all_kinds: "全部类别",
     candidate: "候选", open: "待处置", monitoring: "观察中", resolved: "已消除", reopened: "复发", withdrawn: "已撤回", rejected: "已驳回", merged: "已合并",
     illegal_parking: "机动车乱停放", illegal_parking_bike: "非机动车乱停放", fire_lane_blocked: "占用消防通道", accessible_path_blocked: "占用无障碍通道",
-    street_vending: "无照经营游商", shop_spill_out: "店外经营", exposed_garbage: "暴露垃圾", bin_overflow: "垃圾满溢", road_damage: "道路破损",
+    street_vending: "无照经营游商", shop_spill_out: "店外经营", road_vending: "占道经营", exposed_garbage: "暴露垃圾", bin_overflow: "垃圾满溢", road_damage: "道路破损",
     manhole_damage: "井盖异常", guardrail_damage: "护栏异常", sign_damage: "标志牌异常", pole_damage: "立杆异常", lamp_damage: "路灯异常", bin_damage: "垃圾箱异常",
     cases: "件案件", devices: "台设备", broken: "连接中断，正在重试…", empty: "暂无案件", no_picture: "无图片", awaiting: "图片传输中",
     close_up: "近景", context: "全景", gone: "消除后", close: "关闭",
