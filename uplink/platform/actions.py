@@ -120,11 +120,11 @@ class Desk:
 
 def merge_heads(tx: Tx, gone: Head, kept: Head, who: str, now_ns: int, reason: str) -> Head:
     """Write `kept` united with `gone`; the head of `gone` as merged, which the caller writes. Both must be locked."""
-    whole = united(kept.case, gone.case)
+    whole = united(kept.case, gone.case, exact=kept.exact and gone.exact)
     whole = replace(whole, id=kept.case.id, revision=kept.case.revision + 1, merged_into=kept.case.merged_into)
     if kept.decision:
         whole = replace(whole, state=kept.case.state, reason=kept.case.reason)
-    after = replace(kept, case=whole, exact=kept.exact and gone.exact, author="")
+    after = replace(kept, case=whole, author="")
     write_head(tx, after, "updated", who, now_ns, {"united_with": gone.case.id})
     tx.run(
         """INSERT INTO case_picture SELECT ?, sha256, body FROM case_picture WHERE case_id = ?

@@ -248,7 +248,7 @@ class BlobReceipt(BaseModel):
 class HeartbeatReply(BaseModel):
     """`gaps`: inclusive ranges of sequence numbers of that epoch that never came."""
 
-    gaps: list[tuple[int, int]]
+    gaps: list[Annotated[list[int], Field(min_length=2, max_length=2)]]
     server_time: str
     config_rev: int
 

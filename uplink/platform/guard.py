@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from urllib.parse import urlsplit
 
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from uplink.platform.limits import Buckets, Rate
@@ -66,6 +67,9 @@ class Guard:
         except _Stalled:
             # The peer stopped in the middle of its body: nothing that it would read can be answered.
             await document(408, "too-slow")(scope, receive, guarded)
+        except ClientDisconnect:
+            # Gone in the middle of its own body; what was durable stays, and nobody waits for a reply.
+            return
         finally:
             self._running -= 1
 

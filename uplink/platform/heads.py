@@ -69,12 +69,19 @@ def placed(case: Case, passes: Sequence[PassPosition]) -> Case:
     )  # fmt: skip
 
 
-def united(kept: Case, other: Case) -> Case:
-    """`kept` with the passes, pictures and times of `other` too; the state is that of the later look."""
+def last_look_ns(case: Case) -> int:
+    """UTC of the last time anybody looked at the place; 0 when nobody knows."""
+    return _latest(case.last_seen_utc_ns, case.last_clear_look_utc_ns) or 0
+
+
+def united(kept: Case, other: Case, *, exact: bool) -> Case:
+    """`kept` with the pictures and times of `other` too; the state is that of the later look.
+
+    `exact`: both carry their true passes, so those of `other` place it too; else it stays where `kept` puts it.
+    """
     known = {p.pass_id for p in kept.passes}
-    news = [p for p in other.passes if p.pass_id not in known]
-    looked = [_latest(c.last_seen_utc_ns, c.last_clear_look_utc_ns) or 0 for c in (kept, other)]
-    later = other if looked[1] > looked[0] else kept
+    news = [p for p in other.passes if p.pass_id not in known] if exact else []
+    later = other if last_look_ns(other) > last_look_ns(kept) else kept
     pictures = {p.sha256: p for c in (kept, other) for p in c.evidence}
     whole = replace(
         kept, state=later.state, existence=later.existence, reason=later.reason, clear_misses=later.clear_misses,

@@ -15,7 +15,7 @@ from perception.types import JsonDict
 from uplink.casememory import case_of_body
 from uplink.envelope import digest_of
 from uplink.platform.contract import BlobReceipt, Canonical, CaseBody, Heartbeat, HeartbeatReply, Receipt
-from uplink.platform.heads import Head, decided, read_head, target_of, united, write_head
+from uplink.platform.heads import Head, decided, last_look_ns, read_head, target_of, united, write_head
 from uplink.platform.problems import Refused
 from uplink.platform.storage import Row, Storage, Tx
 from uplink.platform.uploads import Pictures, Upload
@@ -124,17 +124,18 @@ class Intake:
             return Head(case, plain, exact, body.device, event_id, self.clock.utc_ns())
         if newest and self._unbroken(head, body):
             return replace(head, case=case, body=plain, exact=exact, event_id=event_id)
-        fresh = {p.pass_id for p in case.passes} - {p.pass_id for p in head.case.passes}
-        if not newest and not (exact and head.exact and fresh):
+        both = exact and head.exact
+        fresh = both and {p.pass_id for p in case.passes} - {p.pass_id for p in head.case.passes}
+        if not newest and not fresh and last_look_ns(case) <= last_look_ns(head.case):
             return None
-        whole = united(case, head.case) if newest else united(head.case, case)
+        whole = united(case, head.case, exact=both) if newest else united(head.case, case, exact=both)
         state, decision = decided(replace(head, case=whole), whole.state)
         revision = max(head.case.revision + 1, body.revision if newest else 0)
         whole = replace(whole, id=head.case.id, revision=revision, state=state, merged_into=head.case.merged_into)
         foreign = {p.pass_id for p in head.case.passes} - {p.pass_id for p in case.passes}
         author = body.device if newest and not foreign else ""
         return replace(
-            head, case=whole, body=plain if newest else head.body, exact=exact and head.exact, author=author,
+            head, case=whole, body=plain if newest else head.body, exact=exact if newest else head.exact, author=author,
             event_id=event_id if newest else head.event_id, decision=decision,
         )  # fmt: skip
 
@@ -202,7 +203,7 @@ class Intake:
                 )
         return HeartbeatReply(gaps=self.gaps(device, beat.epoch, beat.max_seq), server_time=self.now(), config_rev=0)
 
-    def gaps(self, device: str, epoch: str, max_seq: int) -> list[tuple[int, int]]:
+    def gaps(self, device: str, epoch: str, max_seq: int) -> list[list[int]]:
         """Inclusive ranges of 1..max_seq that never came, the first 1000 of them."""
         rows = self.database.rows(
             """SELECT first, last FROM (
@@ -211,7 +212,7 @@ class Intake:
                ) AS ranges WHERE last >= first ORDER BY first LIMIT 1000""",
             (max_seq + 1, device, epoch, max_seq),
         )
-        return [(row["first"], row["last"]) for row in rows]
+        return [[row["first"], row["last"]] for row in rows]
 
     def devices(self) -> list[JsonDict]:
         """All devices with their newest heartbeat."""
