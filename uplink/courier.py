@@ -122,10 +122,11 @@ class Courier:
         if reply.status in _NOT_OFFERED:
             self._no_uploads = True
             return self._whole(blob)
-        if reply.status != 201 or reply.location is None:
+        if reply.status not in (200, 201) or reply.location is None:
             return self._not_ok(reply)
-        self._uploads[blob.sha256] = (reply.location, 0)
-        return Outcome(RetryClass.PART, "upload opened", 201)
+        # 200: the same file was begun before; where it stands is asked next.
+        self._uploads[blob.sha256] = (reply.location, 0 if reply.status == 201 else None)
+        return Outcome(RetryClass.PART, "upload opened", reply.status)
 
     def _lost_upload(self, blob: BlobItem, reply: Reply) -> Outcome:
         del self._uploads[blob.sha256]

@@ -5,6 +5,8 @@ The holders of the `Database` object do not notice a replacement, except that th
 
 from __future__ import annotations
 
+import json
+import sqlite3
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -15,10 +17,12 @@ from uplink.disk import MB, Disk, DiskLimits
 from uplink.errors import DatabaseDamaged, StoreError
 from uplink.files import Spool
 from uplink.journal import Journal
+from uplink.memory import HOLES, holes_of
 from uplink.outbox import Outbox
 from uplink.rebuild import rebuild
 from uplink.repair import CleanMark, FolderLock, Quarantined, damage_of, move_aside, open_or_replace, settle_spool
-from uplink.salvage import salvage
+from uplink.salvage import Salvage, salvage
+from uplink.tiles import TileLog
 
 CHECK_AT_ONCE = 16 * MB
 """A larger database is read through beside the work, so that a start takes seconds at most."""
@@ -51,6 +55,7 @@ class Custody:
             self.database, moved = open_or_replace(path, check=small and not orderly)
             self.spool = Spool(path.parent / "spool")
             self.journal = Journal(path.parent / "journal")
+            self.tiles = TileLog(path.parent / "tiles")
             self.outbox = Outbox(self.database, self.spool, clock)
             self.disk = Disk(path.parent, limits, self._used)
             self._begin(moved)
@@ -73,7 +78,7 @@ class Custody:
                 tx.execute("INSERT INTO meta VALUES (?, ?) ON CONFLICT DO NOTHING", (key, value))
             if moved is not None and found is not None:
                 rebuild(tx, found, self.journal, self.spool)
-                tx.execute("INSERT OR REPLACE INTO meta VALUES ('memory_lost', '1')")
+                self._note_holes(tx, found)
                 self.outbox.record_loss(tx, "damaged store", f"{moved.folder.name}: {moved.why}", moved.size)
         owner = self.meta("device_id")
         if owner != self.device:
@@ -85,6 +90,13 @@ class Custody:
         self.epoch = self.meta("outbox_epoch") or ""
         sizes = "SELECT sum((size + 4095) / 4096 * 4096) FROM blob WHERE state IN ('held', 'ready', 'acked', 'dead')"
         self.spool.used = int(self.database.value(sizes) or 0)
+
+    def _note_holes(self, tx: sqlite3.Connection, found: Salvage) -> None:
+        """The memory may miss something in every tile that it ever held something of."""
+        rows = tx.execute("SELECT DISTINCT tile_row, tile_col FROM case_state").fetchall()
+        holes = self.tiles.known | {(row[0], row[1]) for row in rows} | set(holes_of(found.meta.get(HOLES)))
+        if holes:
+            tx.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (HOLES, json.dumps(sorted(holes))))
 
     def meta(self, key: str) -> str | None:
         """A value that outlives the process."""

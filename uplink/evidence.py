@@ -29,7 +29,7 @@ class BadEvidence(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Testimony:
+class Witnessed:
     """What the car knows of its receiver and clock when a change is committed; empty where nobody watches.
 
     `gnss`: e.g. sha256 and number of the fixes since the start; `clock`: e.g. source, spread in ms.
@@ -47,10 +47,10 @@ def manifest_of(
     key_id: str,
     *,
     memory_lost: bool = False,
-    testimony: Testimony | None = None,
+    witnessed: Witnessed | None = None,
 ) -> bytes:
     """Canonical JSON of the manifest of `change`, whose body is `body`; `maker` is `Origin.maker()`."""
-    seen = testimony or Testimony()
+    seen = witnessed or Witnessed()
     passes = case_to_dict(change.case)["passes"]
     tree: JsonDict = {
         "schema": SCHEMA,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
-from perception.types import JsonDict
+from perception.types import JsonDict, Tile
 from uplink.envelope import BlobItem, Envelope
 from uplink.evidence import canonical_bytes, read_header
 from uplink.files import sync_folder
@@ -78,6 +79,6 @@ class FolderTransport:
         """There are no uploads; 404."""
         return Reply(404)
 
-    def memory(self, device: str, after: str) -> Reply:
+    def memory(self, device: str, tiles: Sequence[Tile], cursor: str) -> Reply:
         """A folder remembers nothing; 404."""
         return Reply(404)

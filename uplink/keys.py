@@ -1,11 +1,12 @@
 """The device's own Ed25519 key: made on the device, kept in a file that only its user can read, never printed.
 
 The private half never leaves `keys/device.key` (0600 in a 0700 folder); `keys/device.pub` is for enrolment and for
-whoever checks evidence. Key id = first 16 hex digits of the sha256 of the raw 32-byte public key.
+whoever checks evidence. Key id = sha256 (hex) of the raw 32-byte public key.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import os
 import stat
@@ -33,7 +34,7 @@ class PublicKey:
 
     def __init__(self, key: Ed25519PublicKey) -> None:
         self._key = key
-        self.id = hashlib.sha256(key.public_bytes(Encoding.Raw, PublicFormat.Raw)).hexdigest()[:16]
+        self.id = hashlib.sha256(key.public_bytes(Encoding.Raw, PublicFormat.Raw)).hexdigest()
 
     @classmethod
     def from_pem(cls, pem: bytes) -> PublicKey:
@@ -49,6 +50,10 @@ class PublicKey:
     def pem(self) -> bytes:
         """SubjectPublicKeyInfo in PEM."""
         return self._key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+    def raw_base64(self) -> str:
+        """Base64 of the 32 bytes, as an enrolment wants it."""
+        return base64.b64encode(self._key.public_bytes(Encoding.Raw, PublicFormat.Raw)).decode()
 
     def verifies(self, signature: bytes, message: bytes) -> bool:
         """Did the private half sign exactly this message?"""
@@ -67,7 +72,7 @@ class DeviceKey:
         self.public = PublicKey(key.public_key())
 
     def __repr__(self) -> str:
-        return f"DeviceKey({self.public.id})"
+        return f"DeviceKey({self.public.id[:16]})"
 
     def __reduce__(self) -> str:
         raise TypeError("a private key is not pickled")

@@ -18,6 +18,16 @@ from uplink.record import crc_of
 log = logging.getLogger(__name__)
 
 _CALIBRATION = "calibration/"
+HOLES = "memory_holes"
+"""Key of the tiles whose memory was damaged and not yet completed, as JSON; absent: none."""
+
+
+def holes_of(text: str | None) -> list[Tile]:
+    """Tiles of the text kept under `HOLES`."""
+    try:
+        return [(int(row), int(column)) for row, column in json.loads(text or "[]")]
+    except (ValueError, TypeError):
+        return []
 
 
 def _anchor(row: sqlite3.Row) -> Anchor:
@@ -71,7 +81,7 @@ class CaseMemory:
 
     def cases(self, where: str = "1", values: Sequence[int] = ()) -> list[Case]:
         """Cases of rows that hold, by id; a row with a flipped bit is put into `loss` and forgotten."""
-        sql = f"SELECT case_uid, body, crc FROM case_state WHERE {where} ORDER BY case_uid"  # noqa: S608
+        sql = f"SELECT case_uid, tile_row, tile_col, body, crc FROM case_state WHERE {where} ORDER BY case_uid"  # noqa: S608
         cases, bad = [], []
         for row in self._database.rows(sql, values):
             try:
@@ -89,7 +99,9 @@ class CaseMemory:
             for row in rows:
                 self._outbox.record_loss(tx, "damaged memory", f"{row['case_uid']}: checksum", 0)
                 tx.execute("DELETE FROM case_state WHERE case_uid = ?", (row["case_uid"],))
-            tx.execute("INSERT OR REPLACE INTO meta VALUES ('memory_lost', '1')")
+            known = tx.execute("SELECT v FROM meta WHERE k = ?", (HOLES,)).fetchone()
+            holes = set(holes_of(known and known[0])) | {(row["tile_row"], row["tile_col"]) for row in rows}
+            tx.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (HOLES, json.dumps(sorted(holes))))
         log.error("memory_damaged", extra={"cases": [row["case_uid"] for row in rows]})
 
     def anchors(self) -> list[Anchor]:

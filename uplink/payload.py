@@ -14,10 +14,12 @@ from gnss.geodesy import ellipse95
 from perception.catalogue import Catalogue
 from perception.serial import canonical_json, utc_text
 from perception.types import LISTED_STATES, Case, CaseChange, JsonDict, Picture
+from uplink.casememory import case_memory
 
 SCHEMA = "case.v1"
 STANDARD = "GB/T 47678.5-2026"
 _ELLIPSE_PROBABILITY = 0.95
+_BODY_CAP = 60_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,4 +183,6 @@ def case_body(change: CaseChange, link: Link, origin: Origin) -> bytes:
         **_standard_fields(case, origin),
         **_place(case, origin),
     }
-    return canonical_json(tree).encode()
+    body = canonical_json(tree | {"memory": case_memory(case)}).encode() if case.passes else b""
+    # A platform without the memory makes a coarse one; a body over its cap would be refused.
+    return body if 0 < len(body) <= _BODY_CAP else canonical_json(tree).encode()

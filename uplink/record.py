@@ -12,7 +12,7 @@ from perception.serial import canonical_json, case_to_dict
 from perception.store import tile_of
 from perception.types import LISTED_STATES, Case, CaseChange, JsonDict, Picture
 from uplink.envelope import digest_of, event_key
-from uplink.evidence import Testimony, manifest_of, sign
+from uplink.evidence import Witnessed, manifest_of, sign
 from uplink.keys import DeviceKey
 from uplink.payload import Link, Origin, announced_pictures, case_body
 
@@ -98,14 +98,14 @@ class Maker:
         *,
         shed: Collection[str] = (),
         memory_lost: bool = False,
-        testimony: Testimony | None = None,
+        witnessed: Witnessed | None = None,
     ) -> Entry:
         """The entry of `change`. Raises ValueError on NaN."""
         case = change.case
         link = Link(event_key(self.device, epoch, seq), self.device, epoch, seq, prev_hash)
         body = case_body(change, link, self.origin)
         proof = manifest_of(
-            change, link, body, self.hashes, self.key.public.id, memory_lost=memory_lost, testimony=testimony
+            change, link, body, self.hashes, self.key.public.id, memory_lost=memory_lost, witnessed=witnessed
         )
         pictures = carried(change)
         shown = {picture.sha256: None for picture in (*case.evidence, *change.pictures)}

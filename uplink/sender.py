@@ -23,6 +23,7 @@ from uplink.errors import DatabaseDamaged
 from uplink.link import Link, LinkPolicy, ServerClock
 from uplink.outbox import boot_id
 from uplink.record import LISTED
+from uplink.resync import Resync
 from uplink.retry import Backoff, Outcome, Reply, RetryClass, json_object
 from uplink.store import SqliteStore
 from uplink.transport import Transport
@@ -52,6 +53,7 @@ class Sender:
         *,
         policy: LinkPolicy | None = None,
         server_clock: ServerClock | None = None,
+        fleet: bool = False,
     ) -> None:
         self._store = store
         self._transport = transport
@@ -60,6 +62,8 @@ class Sender:
         self._courier = Courier(store, transport, self.server_clock)
         self.link = Link(clock, rng, policy or LinkPolicy(), backoff or Backoff())
         self.breaker = Breaker()
+        self.resync = Resync(store, transport, clock, fleet=fleet)
+        store.ahead = self.resync.ahead
         self._next_beat_ns = 0
         self._stepped_back: set[int | str] = set()
         self._digest_tries: Counter[str] = Counter()
@@ -218,7 +222,7 @@ class Sender:
 
     def _tidied(self) -> bool:
         try:
-            return self._store.tidy(_KEEP_EVENTS)
+            return self.resync.idle() or self._store.tidy(_KEEP_EVENTS)
         except DatabaseDamaged as damage:
             self._store.heal(damage)
             return True

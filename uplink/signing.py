@@ -17,7 +17,7 @@ LABEL = "qiji"
 _COVERED = ("content-digest", "evidence-manifest")
 _INPUT = re.compile(
     r'qiji=(?P<params>\((?P<names>(?:"[@a-z-]+"(?: "[@a-z-]+")*)?)\);created=(?P<created>\d{1,12});'
-    r'nonce="(?P<nonce>[A-Za-z0-9_-]{8,64})";keyid="(?P<keyid>[0-9a-f]{16})";alg="ed25519")'
+    r'nonce="(?P<nonce>[A-Za-z0-9_-]{8,64})";keyid="(?P<keyid>[0-9a-f]{64})";alg="ed25519")'
 )
 _SIGNATURE = re.compile(r"qiji=:(?P<value>[A-Za-z0-9+/]{86}==):")
 

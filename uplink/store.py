@@ -7,6 +7,7 @@ disk is tidied (see shedding), a damaged file is replaced by what can be read of
 
 from __future__ import annotations
 
+import json
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,14 +15,15 @@ from pathlib import Path
 
 from gnss.clock import Clock
 from perception.serial import canonical_json, case_to_dict
+from perception.store import tile_of
 from perception.types import Anchor, AnchorUpdate, CalibrationUpdate, Case, CaseChange, JsonDict, KnownObjects, Tile
 from uplink.custody import Custody
 from uplink.disk import DiskLimits, is_full
 from uplink.envelope import checked_device
 from uplink.errors import DatabaseDamaged
-from uplink.evidence import Testimony, head_of
+from uplink.evidence import Witnessed, head_of
 from uplink.keys import device_key
-from uplink.memory import CaseMemory, keep_anchors, keep_learned
+from uplink.memory import HOLES, CaseMemory, holes_of, keep_anchors, keep_learned
 from uplink.payload import Origin
 from uplink.record import URGENT, Entry, Maker, carried, insert, priority, remember
 from uplink.shedding import NEW_PICTURES, Shedder
@@ -37,7 +39,8 @@ class SqliteStore:
     `quarantine/`, `ballast`, `lock`, `clean`).
 
     One process and one writing connection at a time; safe to share between the pipeline's and the sender's thread.
-    `witness`, when set, tells at each commit what is known of receiver and clock.
+    `witness`, when set, tells at each commit what is known of receiver and clock; `ahead` is asked before the memory of
+    tiles is told (see resync).
     """
 
     def __init__(
@@ -53,7 +56,8 @@ class SqliteStore:
         """Open or create. Raises StoreError when another process holds it or it belongs to another device."""
         self.device = checked_device(device)
         self.path = path
-        self.witness: Callable[[], Testimony] | None = None
+        self.witness: Callable[[], Witnessed] | None = None
+        self.ahead: Callable[[Sequence[Tile]], None] | None = None
         path.parent.mkdir(parents=True, exist_ok=True)
         self._files = Custody(path, device, clock, make_epoch, limits or DiskLimits())
         try:
@@ -84,9 +88,20 @@ class SqliteStore:
         return self.meta("chain_head") or ""
 
     @property
+    def memory_holes(self) -> frozenset[Tile]:
+        """Tiles whose memory was damaged and not yet completed from the platform."""
+        return frozenset(holes_of(self.meta(HOLES)))
+
+    @property
     def memory_lost(self) -> bool:
         """Was the case memory damaged, and not yet completed from the platform?"""
-        return self.meta("memory_lost") is not None
+        return self.meta(HOLES) is not None
+
+    def holes_filled(self, tiles: Iterable[Tile]) -> None:
+        """The platform has told what it knows of these tiles."""
+        if self.memory_lost:
+            left = sorted(self.memory_holes - set(tiles))
+            self.set_meta(HOLES, json.dumps(left) if left else None)
 
     def meta(self, key: str) -> str | None:
         """A value that outlives the process."""
@@ -162,6 +177,7 @@ class SqliteStore:
         with self._database.lock:
             entries = self._entries(changes, shed)
             if entries:
+                self._files.tiles.add(tile_of(change.case.lat_deg, change.case.lon_deg) for change in changes)
                 self.journal.append(self.epoch, entries[0].seq, [entry.to_json() for entry in entries])
             self._record(entries, anchors, calibrations)
 
@@ -181,11 +197,12 @@ class SqliteStore:
 
     def _entries(self, changes: Sequence[CaseChange], shed: set[str]) -> list[Entry]:
         seq, before = self.last_seq, self.chain_head
-        lost, testimony = self.memory_lost, None if self.witness is None else self.witness()
+        holes, witnessed = self.memory_holes, None if self.witness is None else self.witness()
         entries: list[Entry] = []
         for change in changes:
             seq += 1
-            entry = self._maker.entry(change, self.epoch, seq, before, shed=shed, memory_lost=lost, testimony=testimony)
+            lost = tile_of(change.case.lat_deg, change.case.lon_deg) in holes
+            entry = self._maker.entry(change, self.epoch, seq, before, shed=shed, memory_lost=lost, witnessed=witnessed)
             entries.append(entry)
             before = entry.digest
         return entries
@@ -241,6 +258,8 @@ class SqliteStore:
     def known(self, tiles: Iterable[Tile], stamp_ns: int) -> list[KnownObjects]:
         """Cases of every state (candidates too) and anchors of these tiles, by id; one event per tile, in order."""
         wanted = list(tiles)
+        if self.ahead is not None:
+            self.ahead(wanted)
         return self._files.healing(lambda: [self._memory.known(tile, stamp_ns) for tile in wanted])
 
     def cases(self) -> list[Case]:
@@ -260,11 +279,16 @@ class SqliteStore:
         with self._database.transaction() as tx:
             keep_anchors(tx, anchors)
 
-    def take_memory(self, cases: Iterable[Case]) -> None:
-        """Put cases from the platform into the memory; an older revision never overwrites a newer one."""
+    def take_memory(self, cases: Iterable[tuple[Case, bool]]) -> None:
+        """Put cases from the platform into the memory: newer revisions, and what is not there at all.
+
+        A case that is not exact (made from what people see) never replaces one of this store.
+        """
         with self._database.transaction() as tx:
-            for case in cases:
-                remember(tx, canonical_json(case_to_dict(case)))
+            for case, exact in cases:
+                row = tx.execute("SELECT rev FROM case_state WHERE case_uid = ?", (case.id,)).fetchone()
+                if row is None or (exact and case.revision > row["rev"]):
+                    remember(tx, canonical_json(case_to_dict(case)))
 
     def close(self) -> None:
         """Close the files and let the next process in."""

@@ -5,15 +5,15 @@ from __future__ import annotations
 import base64
 import json
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, Protocol
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import quote, urlencode, urljoin, urlsplit
 
 import requests
 
 from perception.errors import SetupError
-from perception.types import JsonDict
+from perception.types import JsonDict, Tile
 from uplink.envelope import BlobItem, Envelope, digest_of
 from uplink.evidence import HEADER
 from uplink.keys import DeviceKey
@@ -56,8 +56,8 @@ class Transport(Protocol):
 
     def heartbeat(self, device: str, body: JsonDict) -> Reply: ...
 
-    def memory(self, device: str, after: str) -> Reply:
-        """A page of the cases that the platform holds for this vehicle, after a cursor ("" begins)."""
+    def memory(self, device: str, tiles: Sequence[Tile], cursor: str) -> Reply:
+        """A page of the cases that all vehicles filed in these tiles, changed after a cursor ("0.0" begins)."""
         ...
 
 
@@ -195,9 +195,14 @@ class HttpTransport:
         headers = {"Content-Type": "application/json", "Content-Digest": content_digest(digest_of(content))}
         return self._send("POST", path, headers, content)[0]
 
-    def memory(self, device: str, after: str) -> Reply:
-        """GET /v1/devices/{d}/memory."""
-        return self._send("GET", f"{device}/memory?after={quote(after, safe='')}&limit=500", {}, cap=_MEMORY_CAP)[0]
+    def memory(self, device: str, tiles: Sequence[Tile], cursor: str) -> Reply:
+        """GET /v1/devices/{d}/cases."""
+        query = [*(("tile", f"{row},{column}") for row, column in tiles), ("since", cursor), ("limit", "500")]
+        return self._send("GET", f"{device}/cases?{urlencode(query)}", {}, cap=_MEMORY_CAP)[0]
+
+    def enrol(self, device: str, code: str, public_key: str) -> Reply:
+        """POST /v1/devices/{d}/enrolment: bring the public key (base64 of 32 bytes) with the code of an invitation."""
+        return self._post(f"{device}/enrolment", {"code": code, "public_key": public_key})
 
 
 def _reply(response: requests.Response, body: bytes) -> Reply:

@@ -21,6 +21,7 @@ from vehicle.commands import (
     config,
     demo,
     drive,
+    evidence,
     model,
     outbox,
     platform,
@@ -37,7 +38,8 @@ def parser() -> argparse.ArgumentParser:
     """The whole command line."""
     top = argparse.ArgumentParser(prog="qiji", description="Patrol perception: from frames to filed cases.")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (demo, run, replay, score, simulate, drive, bench, model, city, cases, outbox, platform, config):
+    runs = (demo, run, replay, score, simulate, drive, bench)
+    for module in (*runs, model, city, cases, outbox, evidence, platform, config):
         module.add(commands)
     return top
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from perception.types import JsonDict
+from perception.store import tile_of
+from perception.types import JsonDict, Tile
 from uplink.envelope import BlobItem, Envelope
 from uplink.retry import PROBLEM, Reply
 
@@ -15,13 +16,14 @@ FAULTS = ("none", "unreached", "lost reply", "500", "503", "401", "html", "422")
 class ModelPlatform:
     """Bodies by uid, pictures by hash; `fault` as told, `refuses` decides by item who is refused.
 
-    `order` lists what was taken, first time only; `requests` counts all.
+    `order` lists what was taken, first time only; `requests` counts all; `cases` is what the fleet memory tells.
     """
 
     def __init__(self, refuses: Callable[[Envelope | BlobItem], bool] | None = None) -> None:
         self.events: dict[str, bytes] = {}
         self.pictures: dict[str, int] = {}
         self.order: list[str] = []
+        self.cases: dict[str, JsonDict] = {}
         self.conflicts = 0
         self.repeats = 0
         self.requests = 0
@@ -78,8 +80,12 @@ class ModelPlatform:
     def send_piece(self, device: str, location: str, blob: BlobItem, offset: int, size: int) -> Reply:
         return Reply(404)
 
-    def memory(self, device: str, after: str) -> Reply:
-        return Reply(404)
+    def memory(self, device: str, tiles: Sequence[Tile], cursor: str) -> Reply:
+        if self.fault != "none":
+            return Reply(None, error="x")
+        found = [c for c in self.cases.values() if tile_of(c["lat_deg"], c["lon_deg"]) in tiles]
+        told = [{**c, "decision": "", "exact": True} for c in found]
+        return Reply(200, json.dumps({"cases": told, "cursor": "1.1", "more": False}).encode())
 
     def heartbeat(self, device: str, body: JsonDict) -> Reply:
         return Reply(200, b"{}")

@@ -13,6 +13,7 @@ from perception.types import CaseState
 from tests.uplink.builders import case, change, opened, picture
 from uplink import inspection
 from uplink.errors import StoreError
+from uplink.export import export
 from uplink.folder import FolderTransport
 from uplink.sender import Sender
 from uplink.store import SqliteStore
@@ -50,12 +51,12 @@ def test_export_holds_bodies_and_pictures(store: SqliteStore, clock: ManualClock
     assert Sender(store, FolderTransport(tmp_path / "sent"), clock, random.Random(1)).drain(10.0)
     store.commit([opened(2, pictures=2)])
     out = tmp_path / "export"
-    assert inspection.export(store.path, out) == 1
+    assert export(store.path, out) == 1
     (line,) = (out / "events.jsonl").read_text(encoding="utf-8").splitlines()
     assert json.loads(line)["body"]["case_id"] == "case-00002"
     assert {p.stem for p in (out / "evidence").iterdir()} == {p.sha256 for p in opened(2, pictures=2).pictures}
     with pytest.raises(StoreError, match="exists already"):
-        inspection.export(store.path, out)
+        export(store.path, out)
 
 
 def test_no_store_and_no_database_are_setup_mistakes(tmp_path: Path, clock: ManualClock) -> None:

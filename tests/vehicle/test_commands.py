@@ -43,6 +43,7 @@ COMMANDS = [
     "city",
     "cases",
     "outbox",
+    "evidence",
     "simulate",
     "platform",
     "config",
