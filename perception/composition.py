@@ -24,8 +24,9 @@ class Composition:
 
     A `core` part with at least `least` - 1 other classes within `reach` (share of the core's larger side) makes one.
     With a person among them, a core must be as wide as `core` says, in heights of that person: a parasol, not an
-    umbrella that somebody carries. `beside` are the other classes, people among them. `confidence` is the threshold
-    for cases where the model has no such class itself; parts below `least_confidence` count for nothing.
+    umbrella that somebody carries. `beside` are the other classes, people among them. A core wider than `most_width` of
+    the frame is none: a table that fills the picture is a mistake. `confidence` is the threshold for cases where the
+    model has no such class itself; parts below `least_confidence` count for nothing.
     """
 
     target: str
@@ -33,6 +34,7 @@ class Composition:
     beside: tuple[str, ...]
     least: int = 2
     reach: float = 0.3
+    most_width: float = 0.6
     confidence: float = 0.3
     least_confidence: float = 0.15
     ids: Mapping[str, int] = field(default_factory=dict)
@@ -42,8 +44,8 @@ class Composition:
         """Own class ids of all parts."""
         return tuple(self.ids[name] for name in (*self.core, *self.beside))
 
-    def find(self, parts: Decoded) -> tuple[Boxes, NDArray[np.float32]]:
-        """Boxes (M, 4) and confidences (M,) of composed things among suppressed boxes of own classes.
+    def find(self, parts: Decoded, frame_width: float) -> tuple[Boxes, NDArray[np.float32]]:
+        """Boxes (M, 4) and confidences (M,) of composed things among suppressed boxes of own classes, frame px.
 
         The box is that of all parts together, so that it stands on the ground where one of them does. Confidence is
         the core's times the chance that at least one of its neighbours is real: a rule of thumb, not calibrated.
@@ -53,7 +55,7 @@ class Composition:
         named = [(name_of.get(int(parts.class_id[i]), ""), parts.xyxy[i], float(parts.confidence[i])) for i in real]
         boxes, confidences = [], []
         for name, box, confidence in named:
-            if name not in self.core:
+            if name not in self.core or box[2] - box[0] > self.most_width * frame_width:
                 continue
             near = [p for p in named if p[1] is not box and p[0] != name and self._belongs(name, box, p[0], p[1])]
             if len({n for n, _, _ in near}) + 1 < self.least:
@@ -80,7 +82,7 @@ def _distinct(boxes: Boxes, confidence: NDArray[np.float32]) -> tuple[Boxes, NDA
     return boxes[kept], confidence[kept]
 
 
-_KEYS = {"core", "beside", "least", "reach", "confidence", "least_confidence"}
+_KEYS = {"core", "beside", "least", "reach", "most_width", "confidence", "least_confidence"}
 
 
 def read_compositions(card: CardTable, classes: Sequence[str], known: Mapping[str, object]) -> tuple[Composition, ...]:
@@ -103,7 +105,12 @@ def read_compositions(card: CardTable, classes: Sequence[str], known: Mapping[st
             card.fail(f"{where} lacks `core` or `beside`, or a part is in both", "name each part once")
         numbers = {
             key: card.number(row, key, low, high)
-            for key, low, high in (("reach", 0, 5), ("confidence", 0, 1), ("least_confidence", 0, 1))
+            for key, low, high in (
+                ("reach", 0, 5),
+                ("most_width", 0, 1),
+                ("confidence", 0, 1),
+                ("least_confidence", 0, 1),
+            )
             if key in row
         }
         least = int(card.number(row, "least", 2, 20)) if "least" in row else 2

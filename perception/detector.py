@@ -133,7 +133,7 @@ class OnnxDetector:
             kept = nms(found.xyxy, found.confidence, found.class_id, self.card.nms_iou)
             found = Decoded(found.xyxy[kept], found.confidence[kept], found.class_id[kept])
         found = Decoded(fit.to_frame(found.xyxy), found.confidence, found.class_id)  # where width and height compare
-        made = [row.find(found) for row in self.card.compositions]
+        made = [row.find(found, fit.frame_wh[0]) for row in self.card.compositions]
         ids = [self.card.class_names.index(row.target) for row in self.card.compositions]
         return Decoded(
             fit.to_input(np.concatenate([boxes for boxes, _ in made])),

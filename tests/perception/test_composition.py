@@ -32,13 +32,13 @@ VENDOR = ("person", 150, 80, 180, 180, 0.8)
 
 
 def test_a_parasol_and_its_vendor_are_a_stall() -> None:
-    boxes, confidence = RULE.find(parts(PARASOL, VENDOR))
+    boxes, confidence = RULE.find(parts(PARASOL, VENDOR), 1280)
     np.testing.assert_allclose(boxes, [[100, 50, 220, 180]])
     np.testing.assert_allclose(confidence, [0.6 * 0.8], rtol=1e-6)
 
 
 def test_a_second_neighbour_makes_it_surer() -> None:
-    _, confidence = RULE.find(parts(PARASOL, VENDOR, ("banana", 130, 120, 150, 130, 0.5)))
+    _, confidence = RULE.find(parts(PARASOL, VENDOR, ("banana", 130, 120, 150, 130, 0.5)), 1280)
     np.testing.assert_allclose(confidence, [0.6 * (1 - 0.2 * 0.5)], rtol=1e-6)
 
 
@@ -51,18 +51,18 @@ def test_a_second_neighbour_makes_it_surer() -> None:
         (PARASOL, ("person", 400, 80, 430, 180, 0.9)),  # somewhere else
         (PARASOL, ("umbrella", 150, 60, 260, 100, 0.9)),  # two of one class
         (PARASOL, (*VENDOR[:5], 0.1)),  # hardly seen
+        (("table", 10, 50, 600, 350, 0.9), VENDOR),  # a table that fills the picture
     ],
 )
 def test_what_is_no_stall(rows: tuple[tuple[str, float, float, float, float, float], ...]) -> None:
-    boxes, confidence = RULE.find(parts(*rows))
+    boxes, confidence = RULE.find(parts(*rows), 640)
     assert boxes.shape == (0, 4)
     assert confidence.shape == (0,)
 
 
 def test_a_table_under_a_parasol_is_one_stall() -> None:
-    boxes, _ = RULE.find(
-        parts(PARASOL, VENDOR, ("table", 120, 120, 200, 170, 0.5), ("banana", 130, 110, 150, 125, 0.6))
-    )
+    things = parts(PARASOL, VENDOR, ("table", 120, 120, 200, 170, 0.5), ("banana", 130, 110, 150, 125, 0.6))
+    boxes, _ = RULE.find(things, 1280)
     assert len(boxes) == 1
 
 
