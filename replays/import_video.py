@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -21,6 +22,7 @@ from replays.drive_files import CameraEntry, write_camera_csv, write_drive_toml,
 from replays.drive_toml import utc_iso
 from replays.gpmf import gopro_fixes
 from replays.gpx import read_gpx
+from replays.import_rtklib import read_rtklib
 from replays.offset import FoundOffset, find_offset
 from replays.pictures import FilePictures
 from replays.video_motion import SeenMotion, seen_motion
@@ -49,7 +51,7 @@ def import_video(
     name: str | None = None,
     vehicle: str = "dashcam",
 ) -> Imported:
-    """Make a drive folder `out` of one video and one track (.gpx, .csv, else NMEA; None: the GPS within a GoPro video).
+    """Make a drive folder `out` of one video and one track (.gpx, .csv, .pos, else NMEA; None: a GoPro's own).
 
     The first frame is at `video_start_utc_ns`, or, when that is None, at the track's first fix; `clock_offset_s` is
     added (> 0: the video began later than that). `search`: the offset from the track's first fix is looked for in how
@@ -86,23 +88,25 @@ def import_video(
 
 def _write_track(part: Path, track: Path | None, fixes: list[Fix]) -> None:
     """NMEA is kept as it is: its own UTC and start_utc give the stamps."""
-    if track is None or track.suffix.lower() in (".gpx", ".csv"):
+    if track is None or track.suffix.lower() in _READERS:
         write_fixes_csv(part / "fixes.csv", fixes)
     else:
         shutil.copyfile(track, part / "gnss.nmea")
 
 
+_READERS: Mapping[str, Callable[[Path], list[Fix]]] = {".gpx": read_gpx, ".csv": read_csv_track, ".pos": read_rtklib}
+
+
 def read_track(track: Path) -> list[Fix]:
-    """Fixes of a GPX, CSV or NMEA file in order, stamps from the first; raises DriveError when it holds none."""
-    if track.suffix.lower() == ".gpx":
-        return read_gpx(track)
-    if track.suffix.lower() == ".csv":
-        return read_csv_track(track)
+    """Fixes of a GPX, CSV, RTKLIB (.pos) or NMEA file in order from stamp 0; DriveError when none."""
+    read = _READERS.get(track.suffix.lower())
+    if read is not None:
+        return read(track)
     try:
         data = track.read_bytes()
     except OSError as error:
         raise DriveError(
-            f"cannot be read: {error.strerror}", file=track, remedy="name the NMEA, GPX or CSV file"
+            f"cannot be read: {error.strerror}", file=track, remedy="name the NMEA, GPX, CSV or RTKLIB file"
         ) from error
     reader = NmeaReader()
     found = reader.feed(data, 0) + reader.flush()

@@ -14,7 +14,7 @@ from typing import Literal
 from gnss.atlas import Atlas
 from gnss.clock import SystemClock, stopwatch
 from perception.errors import SetupError
-from perception.types import LISTED_STATES, Case, CaseState, Output, TrackEnded
+from perception.types import LISTED_STATES, CalibrationUpdate, Case, CaseState, Output, TrackEnded
 from replays.atomic import drop_folder, move_folder, part_folder
 from replays.drive import Drive, open_drive
 from replays.recording.head import Head, attached, quiet_places
@@ -33,6 +33,8 @@ from vehicle.shift import end_shift
 from vehicle.stages import Stages
 
 Progress = Callable[[str, int, int], None]
+_SURE = 3.0
+"""Sigmas from which an offset between the clocks of camera and receiver is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,11 +158,13 @@ class _Run:
     data: Counter[str] = field(default_factory=Counter)
     ends: Counter[str] = field(default_factory=Counter)
     tracks: int = 0
+    clocks: dict[str, CalibrationUpdate] = field(default_factory=dict)
 
     @property
     def notices(self) -> list[str]:
         """What a person should be told."""
-        return list(_notices(self.drives, self.kit))
+        late = (_late(name, update) for name, update in sorted(self.clocks.items()))
+        return [*_notices(self.drives, self.kit), *(text for text in late if text)]
 
     def feed(
         self,
@@ -179,7 +183,7 @@ class _Run:
         session = Session(
             kit.pipeline(vehicle, name, drive.cameras, self.atlases[nth], drive.meta.antenna_m),
             store, kit.eyes(drive.cameras) if source.mode == "model" else None, kit.redactor(), self.stages,
-            (writer.take, partial(_count, self.ends)), asks_store=self.options.known == "store", at_once=kit.at_once,
+            (writer.take, partial(self._hear, label)), asks_store=self.options.known == "store", at_once=kit.at_once,
         )  # fmt: skip
         total = source.totals.frames
         with ExitStack() as stack:
@@ -194,6 +198,12 @@ class _Run:
                 recorder.close()
         self.tracks += session.pipeline.tracks_begun
         self.data.update(session.counts)
+
+    def _hear(self, label: str, output: Output) -> None:
+        if isinstance(output, TrackEnded):
+            self.ends[output.end.value] += 1
+        elif isinstance(output, CalibrationUpdate):
+            self.clocks[f"{label}, camera {output.camera}"] = output
 
     def end_shift(self, store: SqliteStore, writer: RunWriter) -> None:
         """The batch re-merge over the whole memory; the run folder tells of it too."""
@@ -226,9 +236,13 @@ def _head(drive: Drive) -> Head:
     return Head(meta.name, meta.vehicle, drive.cameras, meta.note, meta.antenna_m, drive.start_utc_ns, files)
 
 
-def _count(ends: Counter[str], output: Output) -> None:
-    if isinstance(output, TrackEnded):
-        ends[output.end.value] += 1
+def _late(name: str, update: CalibrationUpdate) -> str:
+    """What the drive told of a camera's clock; nothing while that may as well be right."""
+    if update.late_s is None or update.late_sigma_s is None or abs(update.late_s) < _SURE * update.late_sigma_s:
+        return ""
+    order = "later" if update.late_s > 0 else "earlier"
+    away, sigma = 1e3 * abs(update.late_s), 1e3 * update.late_sigma_s
+    return f"{name}: stamps are {away:.0f} ms {order} than the pictures (sigma {sigma:.0f} ms), by wheels and turns"
 
 
 def _notices(drives: Sequence[Drive], kit: Equipment) -> list[str]:

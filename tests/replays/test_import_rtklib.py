@@ -7,6 +7,7 @@ import pytest
 from gnss.types import FixQuality
 from perception.errors import DriveError
 from replays.import_rtklib import read_rtklib
+from replays.import_video import read_track
 
 HEAD = (
     "%  GPST  latitude(deg) longitude(deg)  height(m)   Q  ns   sdn(m)   sde(m)   sdu(m)  sdne(m)  sdeu(m)  sdun(m)"
@@ -76,3 +77,8 @@ def test_what_it_is_not(tmp_path: Path, row: str, head: str, problem: str) -> No
         read_rtklib(pos(tmp_path, row, head=head))
     with pytest.raises(DriveError, match="cannot be read"):
         read_rtklib(tmp_path / "absent.pos")
+
+
+def test_it_is_a_track_of_a_video(tmp_path: Path) -> None:
+    file = pos(tmp_path, f"2270 194672.0   {PLACE}   1  19   {SIGMAS}", f"2270 194673.0   {PLACE}   1  19   {SIGMAS}")
+    assert read_track(file) == read_rtklib(file)

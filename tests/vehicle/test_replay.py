@@ -7,19 +7,21 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from perception.errors import SetupError
+from perception.types import CalibrationUpdate
 from replays.run_folder import RunWriter
 from tests.builders import Thing
 from tests.vehicle.drives import DAY_NS, KINDS, STREET, street, write_drive
 from uplink.platform.serve import LocalPlatform
 from vehicle.__main__ import main
 from vehicle.config import Config
-from vehicle.replay import ReplayOptions, open_drives, replay
+from vehicle.replay import ReplayOptions, _late, open_drives, replay
 from vehicle.session import UNPROTECTED
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -201,3 +203,12 @@ def test_boxes_of_nobody_knows_whom_make_no_picture(tmp_path: Path, known: bool,
     assert len(result.listed) >= 8
     assert any((tmp_path / "run" / "evidence").iterdir()) == pictures
     assert (result.data[UNPROTECTED] > 0) == (not known)
+
+
+def test_a_camera_clock_that_is_surely_off_is_told_and_one_that_may_be_right_is_not() -> None:
+    learned = CalibrationUpdate(0, "front", 0.0, 0.1, 0.0, 0.1, late_s=0.2034, late_sigma_s=0.012)
+    said = _late("monday, camera front", learned)
+    assert said == "monday, camera front: stamps are 203 ms later than the pictures (sigma 12 ms), by wheels and turns"
+    assert "earlier" in _late("x", replace(learned, late_s=-0.2))
+    assert _late("x", replace(learned, late_sigma_s=0.08)) == ""
+    assert _late("x", replace(learned, late_s=None, late_sigma_s=None)) == ""

@@ -60,7 +60,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     v = verbs.add_parser("import", help="make a drive from a video, geotagged photos, or comma2k19")
     v.add_argument("source", type=Path, help="a video file, or a folder: photos, or a segment of comma2k19")
     v.add_argument("--out", type=Path, required=True, metavar="DRIVE")
-    v.add_argument("--track", type=Path, metavar="FILE", help="NMEA, GPX or CSV track of the video (GoPro: its own)")
+    v.add_argument("--track", type=Path, metavar="FILE", help="NMEA, GPX, CSV or RTKLIB (.pos) track (GoPro: its own)")
     v.add_argument("--clock-offset", type=float, default=0.0, metavar="S", help="video time + offset = track time")
     v.add_argument("--find-offset", action="store_true", help="search the clock offset in how both turned and moved")
     v.add_argument("--vehicle", default="imported")
