@@ -202,7 +202,7 @@ class Casework:
                 ChangeKind.CANDIDATE,
                 f"seen again; existence {existence:.2f} below {self._params.open_at:.2f}",
             )
-        if m.doubt:
+        if m.doubt and not finding.despite_doubt:
             # Another car in the same queue an hour later looks like the same car parked: no revisit proves that one.
             return CaseState.CANDIDATE, ChangeKind.CANDIDATE, f"seen again, but {m.doubt}"
         if finding.decision is Decision.ACCEPT:

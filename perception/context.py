@@ -16,6 +16,7 @@ import numpy as np
 from gnss.geodesy import LocalFrame
 from gnss.types import Array, Mask, Pose
 from perception.catalogue import Catalogue
+from perception.rules import DOUBLE_PARKED
 from perception.types import Landmark, Verdict
 
 
@@ -155,7 +156,7 @@ def _doubt(row: int, mine: Landmark, scene: _Scene, params: ContextParams) -> st
     others = np.arange(len(along)) != row
     beyond = others & scene.stands & (along < params.beside_along_m) & (outward > outward[row] + params.beside_across_m)
     if beyond.any():
-        return "another vehicle stands between it and the kerb"
+        return DOUBLE_PARKED
     gap = scene.gap_m(row, mine, params)
     if gap is not None:
         if gap <= params.lane_gap_m:

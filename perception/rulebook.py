@@ -86,8 +86,8 @@ class Garbage:
     Within `beside_m` of a bin of the register (`bin_codes`) it is a matter of `beside_kind`.
     """
 
-    least_m: float = 0.0
-    pile_m: float = 0.0
+    least_m: float = 0.2
+    pile_m: float = 0.4
     persist_s: float = 1800.0
     bin_codes: tuple[str, ...] = ("03005",)
     beside_m: float = 1.5

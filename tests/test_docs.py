@@ -13,7 +13,7 @@ from replays.members import FIX_COLUMNS, FIX_FURTHER, MOTION_COLUMNS, MOTION_FUR
 from tests.source_tree import ROOT
 
 DOCUMENTS = [ROOT / "README.md", ROOT / "README.zh.md", *sorted((ROOT / "docs").glob("*.md"))]
-GROUPS = {"drive", "model", "city", "outbox", "evidence", "platform", "bench", "config"}
+GROUPS = {"drive", "model", "city", "rules", "outbox", "evidence", "platform", "bench", "config"}
 WORD = re.compile(r"[a-z][a-z-]*\Z")
 
 

@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from gnss.clock import Clock
-from perception.types import JsonDict
+from perception.serial import case_from_dict
+from perception.types import Case, JsonDict
 from uplink.database import Database
 from uplink.errors import DatabaseDamaged, StoreError
 from uplink.files import Spool
@@ -123,6 +124,18 @@ def retry_dead(path: Path, clock: Clock, uid: str | None = None) -> int:
     if uid is not None and count == 0:
         raise StoreError(f"no dead event {uid!r}", file=path, remedy="see `qiji outbox status`")
     return count
+
+
+def remembered(path: Path, begins: str = "") -> list[Case]:
+    """Cases whose id begins so, by id; read-only, also while the car is running. Raises StoreError as `status` does."""
+    try:
+        with closing(connect(path)) as connection:
+            rows = connection.execute("SELECT case_uid, body FROM case_state ORDER BY case_uid")
+            return [case_from_dict(json.loads(body)) for name, body in rows if str(name).startswith(begins)]
+    except (sqlite3.DatabaseError, KeyError, ValueError, TypeError) as error:
+        raise StoreError(
+            f"cannot be read as a store: {error}", file=path, remedy="start the car once: it moves damage aside"
+        ) from error
 
 
 def read_json(text: bytes | str | None) -> JsonDict | None:

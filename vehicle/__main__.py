@@ -26,6 +26,7 @@ from vehicle.commands import (
     outbox,
     platform,
     replay,
+    rules,
     run,
     score,
     simulate,
@@ -39,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="qiji", description="Patrol perception: from frames to filed cases.")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     runs = (demo, run, replay, score, simulate, drive, bench)
-    for module in (*runs, model, city, cases, outbox, evidence, platform, config):
+    for module in (*runs, model, city, rules, cases, outbox, evidence, platform, config):
         module.add(commands)
     return top
 

@@ -17,7 +17,8 @@ from gnss.nmea_sentence import KNOT_MPS
 from gnss.types import Fix, Motion
 from perception.errors import SetupError
 from perception.types import Frame
-from replays.drive import CameraMember, Drive, Pictures, open_drive
+from replays.drive import CameraMember, Drive, open_drive
+from replays.pictures import Pictures
 from vehicle.cameras import CameraThread
 from vehicle.config import CameraSource, Config, Receiver
 from vehicle.live import LiveSource

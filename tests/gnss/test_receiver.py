@@ -10,7 +10,6 @@ import serial
 
 from gnss.clock import ManualClock
 from gnss.errors import ReceiverError
-from gnss.ports import TcpPort
 from gnss.receiver import ReceiverThread
 
 Item = tuple[int, bytes]
@@ -59,7 +58,7 @@ def test_absent_port_is_a_setup_error_with_remedy() -> None:
     receiver.stop()
 
 
-class Scripted(TcpPort):
+class Scripted:
     """A line that yields its bytes, then fails as an unplugged one does, or stays silent."""
 
     def __init__(self, data: bytes, unplug: bool) -> None:

@@ -41,6 +41,7 @@ COMMANDS = [
     "bench",
     "model",
     "city",
+    "rules",
     "cases",
     "outbox",
     "evidence",
