@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from perception.catalogue import Catalogue, load_catalogue
 
 ROOT = Path(__file__).resolve().parents[2]
-_FLOAT, _INT64 = 1, 7
+_FLOAT, _INT64, _HALF = 1, 7, 10
 
 Array = NDArray[np.float32]
 
@@ -63,19 +63,24 @@ def constant_network(
     opset: int = 17,
     open_sides: bool = False,
     sized: bool = False,
+    half: bool = False,
 ) -> None:
     """Write an ONNX that answers `output` to any picture; `names` goes into its metadata as ultralytics does.
 
     Several outputs are given by name. `open_sides`: batch, height and width, and all sides of the outputs, are left
-    open in the file. `sized`: a second input `orig_target_sizes`, which is not used.
+    open in the file. `sized`: a second input `orig_target_sizes`, which is not used. `half`:
+    pictures go in as float16.
     """
     outputs = output if isinstance(output, Mapping) else {"output0": output}
     width, height = input_wh
     keepdims = _field(5, _field(1, "keepdims") + _field(3, 0) + _field(20, 2))
-    graph = _field(1, _node("ReduceSum", ("images",), "sum", keepdims))
+    to_float = _field(5, _field(1, "to") + _field(3, _FLOAT) + _field(20, 2))
+    graph = _field(1, _node("Cast", ("images",), "pictures", to_float))
+    graph += _field(1, _node("ReduceSum", ("pictures",), "sum", keepdims))
     graph += _field(1, _node("Mul", ("sum", "zero"), "nothing")) + _field(2, "constant")
     graph += _field(5, _tensor("zero", np.zeros(1, np.float32)))
-    graph += _field(11, _value("images", ("batch", 3, "h", "w") if open_sides else (1, 3, height, width)))
+    sides = ("batch", 3, "h", "w") if open_sides else (1, 3, height, width)
+    graph += _field(11, _value("images", sides, _HALF if half else _FLOAT))
     if sized:
         graph += _field(11, _value("orig_target_sizes", (1, 2), _INT64))
     for name, array in outputs.items():

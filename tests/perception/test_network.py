@@ -78,6 +78,11 @@ def test_mean_and_spread_are_taken_per_colour(tmp_path: Path) -> None:
     np.testing.assert_allclose(detector.preprocess(image)[0, :, 5, 5], wanted, rtol=1e-5)
 
 
+def test_pictures_may_go_in_as_float16(tmp_path: Path) -> None:
+    boxes = found(write_card(tmp_path, yolo_output(CAR), half=True))
+    np.testing.assert_allclose(boxes.xyxy, [[48, 16, 80, 48]], atol=1e-4)
+
+
 def test_open_sides_take_the_card_s_size(tmp_path: Path) -> None:
     boxes = found(write_card(tmp_path, yolo_output(CAR), open_sides=True))
     np.testing.assert_allclose(boxes.xyxy, [[48, 16, 80, 48]], atol=1e-4)
