@@ -47,7 +47,11 @@ def clipped(probability: float) -> float:
 
 
 def track_existence(
-    observations: Sequence[Observation], threshold: float, params: ExistenceParams, missed_ns: Sequence[int] = ()
+    observations: Sequence[Observation],
+    threshold: float,
+    params: ExistenceParams,
+    missed_ns: Sequence[int] = (),
+    prior_odds: float | None = None,
 ) -> float:
     """Probability that a track is a real thing of its class, from its own boxes and from those that it lacks.
 
@@ -59,12 +63,14 @@ def track_existence(
     groups: dict[int, list[float]] = {}
     for o in observations:
         groups.setdefault(int((o.stamp_ns - observations[0].stamp_ns) * 1e-9 / params.group_s), []).append(o.confidence)
-    logit_at = math.log(max(threshold, 0.02) / max(1.0 - threshold, 0.02))
+    # Calibrated: log of odds over prior odds is the likelihood ratio. Raw: at its threshold a box is worth e to 1.
+    raw_at = math.log(max(threshold, 0.02) / max(1.0 - threshold, 0.02)) - 1.0
+    logit_at = raw_at if prior_odds is None else math.log(prior_odds)
     total = math.log(params.birth / (1.0 - params.birth))
     gains = []
     for values in groups.values():
         best = min(max(sum(values) / len(values), 0.01), 0.99)
-        gains.append(max(-1.0, min(math.log(best / (1.0 - best)) - logit_at + 1.0, math.log(params.most_group_ratio))))
+        gains.append(max(-1.0, min(math.log(best / (1.0 - best)) - logit_at, math.log(params.most_group_ratio))))
     lacking = Counter(int((ns - observations[0].stamp_ns) * 1e-9 / params.group_s) for ns in missed_ns)
     against = math.log((1.0 - params.missed_pd) / (1.0 - params.false_pass))
     gains += [against for group, count in lacking.items() if group not in groups and count >= params.least_missed]

@@ -67,7 +67,10 @@ class PipelineParams:
 
 @dataclass(frozen=True, slots=True)
 class PipelineSetup:
-    """What a pipeline is built from. `thresholds` maps catalogue class names to case thresholds (confidence 0..1)."""
+    """What a pipeline is built from. `thresholds` maps catalogue class names to case thresholds (confidence 0..1).
+
+    `prior_odds` by class: confidences of these are calibrated at such odds; the others are raw.
+    """
 
     vehicle: str
     drive: str
@@ -76,6 +79,7 @@ class PipelineSetup:
     atlas: Atlas
     thresholds: Mapping[str, float]
     params: PipelineParams = field(default_factory=PipelineParams)
+    prior_odds: Mapping[str, float] = field(default_factory=dict)
 
 
 def _lately(other: Landmark, landmark: Landmark) -> bool:
@@ -100,8 +104,9 @@ class Pipeline:
         }
         self._rules = Rules(setup.catalogue, setup.atlas, p.rules)
         self._surveyor = Surveyor(
-            setup.catalogue, setup.cameras, setup.thresholds, p.locate, p.associate.existence, self._seen_from
-        )
+            setup.catalogue, setup.cameras, setup.thresholds, p.locate, p.associate.existence, self._seen_from,
+            setup.prior_odds,
+        )  # fmt: skip
         self._clock = CameraClock(p.clock)
         self._unplaced = Unplaced(dict(setup.thresholds))
         self._looks = Looks()

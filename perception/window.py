@@ -48,7 +48,7 @@ class Closed:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Surveyor:
-    """Turns tracks into landmarks; `pose_at` answers for any recent stamp."""
+    """Turns tracks into landmarks; `pose_at` answers for any recent stamp, `prior_odds` are those of calibrated classes."""
 
     catalogue: Catalogue
     cameras: Mapping[str, CameraModel]
@@ -56,6 +56,7 @@ class Surveyor:
     locate: LocateParams
     existence: ExistenceParams
     pose_at: Callable[[int], Pose | None]
+    prior_odds: Mapping[str, float] = field(default_factory=dict)
 
     def survey(
         self, tracks: Sequence[Track], pass_id: str, mounts: Mapping[str, MountBias]
@@ -95,7 +96,11 @@ class Surveyor:
         own = [o for o in track.observations if o.class_name == track.class_name]
         confidence = float(np.mean(sorted((o.confidence for o in own), reverse=True)[:5]))
         existence = track_existence(
-            track.observations, self.thresholds.get(track.class_name, 0.3), self.existence, track.missed_ns
+            track.observations,
+            self.thresholds.get(track.class_name, 0.3),
+            self.existence,
+            track.missed_ns,
+            self.prior_odds.get(track.class_name),
         )
         first, last = sight.observations[0], sight.observations[-1]
         return Landmark(

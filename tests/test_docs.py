@@ -29,8 +29,8 @@ def qiji_commands(text: str) -> set[tuple[tuple[str, ...], tuple[str, ...]]]:
     """(words of the command, options) of every `qiji ...` in the code of a document."""
     found = set()
     for line in code_lines(text):
-        words = shlex.split(line)
-        if words and words[0] in ("qiji", ".venv/bin/qiji") and len(words) > 1:
+        words = shlex.split(line) if line.startswith(("qiji ", ".venv/bin/qiji ")) else []
+        if len(words) > 1:
             depth = 2 if words[1] in GROUPS and len(words) > 2 and WORD.match(words[2]) else 1
             options = tuple(sorted(word.split("=")[0] for word in words if word.startswith("--") and word != "--help"))
             found.add((tuple(words[1 : 1 + depth]), options))

@@ -58,7 +58,8 @@ class Equipment:
         if antenna_m is not None:
             ego = replace(params.ego, antenna_x_m=antenna_m[0], antenna_y_m=antenna_m[1])
             params = replace(params, ego=ego)
-        return Pipeline(PipelineSetup(vehicle, drive, cameras, self.catalogue, atlas, thresholds, params))
+        odds = self.card.prior_odds()
+        return Pipeline(PipelineSetup(vehicle, drive, cameras, self.catalogue, atlas, thresholds, params, odds))
 
     def redactor(self) -> Redactor:
         """A fresh redactor; one that cannot protect anybody lets no picture through."""

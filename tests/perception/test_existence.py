@@ -49,6 +49,16 @@ def test_clutter_just_above_the_threshold_does_not(threshold: float, frames: int
         assert track_existence(boxes, threshold, PARAMS) < PARAMS.open_at
 
 
+def test_a_calibrated_confidence_counts_by_its_odds_over_the_prior_odds() -> None:
+    boxes = _boxes([0.5], 0.1)
+    told = track_existence(boxes, 0.3, PARAMS, prior_odds=0.5)
+    odds = PARAMS.birth / (1.0 - PARAMS.birth) * (0.5 / 0.5) / 0.5
+    assert told == pytest.approx(odds / (1.0 + odds))
+    # Where things are rarer, the same confidence was harder to come by.
+    assert track_existence(boxes, 0.3, PARAMS, prior_odds=0.25) > told
+    assert track_existence(_boxes([1 / 3], 0.1), 0.3, PARAMS, prior_odds=0.5) == pytest.approx(PARAMS.birth)
+
+
 def test_frames_of_one_moment_count_once() -> None:
     few, many = _boxes([0.7] * 4, 0.05), _boxes([0.7] * 40, 0.005)
     assert track_existence(few, 0.3, PARAMS) == pytest.approx(track_existence(many, 0.3, PARAMS))
