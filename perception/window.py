@@ -48,7 +48,7 @@ class Closed:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Surveyor:
-    """Turns tracks into landmarks; `pose_at` answers for any recent stamp, `prior_odds` are those of calibrated classes."""
+    """Turns tracks into landmarks; `pose_at` answers for any recent stamp, `prior_odds`: of calibrated classes."""
 
     catalogue: Catalogue
     cameras: Mapping[str, CameraModel]

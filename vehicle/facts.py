@@ -37,6 +37,10 @@ def report_facts(
     rows.append(
         ("model", f"{card.name} ({card.decoder}, {card.input_wh[0]}x{card.input_wh[1]}, sha256 {card.sha256[:12]})")
     )
+    told = sum(card.confidence_is(name) == "calibrated" for name in card.class_names)
+    rows.append(("confidence", f"calibrated for {told} of {len(card.class_names)} classes, raw for the others"))
+    if kit.detector is not None:
+        rows.append(("backend", kit.detector.network.backend))
     busy = sum(row["total_s"] for row in timings.values())
     rows.append(("busy", f"{busy:.1f} s"))
     true = read_features(truth) if truth is not None and truth.exists() else []
