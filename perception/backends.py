@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import onnxruntime
 from numpy.typing import NDArray
@@ -30,19 +30,6 @@ class Port:
     name: str
     shape: tuple[int | None, ...]
     dtype: str
-
-
-class Network(Protocol):
-    """An opened ONNX file. `run` may be called by several threads at once."""
-
-    backend: str
-    inputs: tuple[Port, ...]
-    outputs: tuple[Port, ...]
-    metadata: Mapping[str, str]
-
-    def run(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> list[NDArray[Any]]:
-        """The named outputs for one picture."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +163,10 @@ class OpenVinoNetwork:
         request.infer(dict(feeds), share_inputs=True)
         # The request's own memory is written again by the next run.
         return [request.get_output_tensor(self._place[name]).data.copy() for name in outputs]
+
+
+Network = OrtNetwork | OpenVinoNetwork
+"""An opened ONNX file. `run` gives the named outputs for one picture, and may be called by several threads at once."""
 
 
 def _openvino_port(port: Any) -> Port:
