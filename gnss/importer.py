@@ -54,7 +54,7 @@ def import_city(
     try:
         with closing(_fresh(part)) as db:
             writer = _Writer(db)
-            report = survey(city, writer, progress)
+            report = survey(city, writer.put, progress)
             if report.total(ERROR) and not skip_bad:
                 raise AtlasError(
                     f"{report.total(ERROR)} features cannot be used", file=city_toml,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import shapely
@@ -31,21 +31,17 @@ ROUNDING_DEG = 1e-7
 _T = TypeVar("_T")
 
 
-class Sink(Protocol):
-    """Takes what can be used, in batches of one member."""
-
-    def put(self, key: str, things: list[Any]) -> None:
-        """Take some things of a member, in order."""
+Put = Callable[[str, list[Any]], None]
+"""Takes what can be used: the name of a member and some of its things, in order."""
 
 
-class _Nowhere:
-    def put(self, key: str, things: list[Any]) -> None:
-        """Forget them."""
+def _forget(key: str, things: list[Any]) -> None:
+    """Nobody wants them."""
 
 
-def survey(city: CityFile, sink: Sink | None = None, progress: Progress | None = None) -> Report:
+def survey(city: CityFile, put: Put | None = None, progress: Progress | None = None) -> Report:
     """Read every member; raises AtlasError when a file as a whole cannot be read. Features in error are left out."""
-    report, into, tell = Report(), sink or _Nowhere(), progress or _silent
+    report, take, tell = Report(), put or _forget, progress or _silent
     ground: Ground | None = None
     for key in LAYERS:
         if key not in city.members:
@@ -59,7 +55,7 @@ def survey(city: CityFile, sink: Sink | None = None, progress: Progress | None =
                 kept.extend(grid for _, grid in good)
             good = _inspected(key, good, ground, report)
             report.read[key] += len(good)
-            into.put(key, [thing for _, thing in good])
+            take(key, [thing for _, thing in good])
             done += len(batch)
             tell(key, done)
         if key == "grids":
