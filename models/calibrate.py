@@ -43,6 +43,11 @@ class Fit:
     prior_odds: float
     pooled: bool
 
+    def raw(self, calibrated: float) -> float:
+        """The raw confidence that becomes `calibrated`."""
+        odds = (float(logit(np.array([calibrated]))[0]) - self.offset) / self.scale
+        return float(1 / (1 + np.exp(-odds)))
+
     def apply(self, raw: Array) -> Array:
         """Calibrated confidence of raw ones (N,)."""
         return np.minimum(1 / (1 + np.exp(-(self.scale * logit(raw) + self.offset))), self.cap)

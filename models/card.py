@@ -68,14 +68,14 @@ def _head(recipe: Recipe, facts: CardFacts) -> list[str]:
 
 def _thresholds(recipe: Recipe, facts: CardFacts) -> list[str]:
     points = facts.result.points
-    per_class = {name: round(points[name].confidence, 2) for name in recipe.classes}
+    per_class = {name: _threshold(points[name].confidence, facts, name) for name in recipe.classes}
     return [
         "",
         f"# Per class: the raw confidence of the highest F1 on the {facts.result.points_from} pictures that label it, "
         f"no lower than {LOWEST_THRESHOLD}.",
         "[thresholds]",
         f"confidence = {DEFAULT_THRESHOLD}",
-        f"privacy = {PRIVACY_THRESHOLD}",
+        f"privacy = {min(PRIVACY_THRESHOLD, *per_class.values())}",
         f"nms_iou = {NMS_IOU}",
         "",
         "[thresholds.class]",
@@ -85,6 +85,13 @@ def _thresholds(recipe: Recipe, facts: CardFacts) -> list[str]:
         f"person = {_toml(list(recipe.privacy_person))}",
         f"vehicle = {_toml(list(recipe.privacy_vehicle))}",
     ]
+
+
+def _threshold(confidence: float, facts: CardFacts, name: str) -> float:
+    """A raw threshold that calibration keeps below the class's cap: above it, boxes could not be told apart."""
+    fit = None if facts.result.calibration is None else facts.result.calibration.classes.get(name)
+    highest = 1.0 if fit is None else fit.raw(fit.cap - 0.02)
+    return math.floor(100 * min(confidence + 0.005, highest)) / 100
 
 
 def _calibration(recipe: Recipe, facts: CardFacts) -> list[str]:

@@ -47,6 +47,13 @@ def test_the_card_states_licence_data_limits_and_training() -> None:
     assert table["training"]["stage_1"]["start"] == "yolov5n_coco_state_dict.pt"
     scored = {name for per_class in table["metrics"].values() for name in per_class}
     assert scored == set(table["classes"])
+    on_photos = table["metrics"]["photos"]
+    assert all({"ap50", "low", "high", "strict", "boxes", "pictures"} <= set(row) for row in on_photos.values())
+    assert set(table["render_validated"]).isdisjoint(on_photos)
+    assert (
+        max(row["ap50"] for row in table["metrics"]["manholes_web (report only)"].values() if row["boxes"] > 60) < 0.01
+    )
+    assert any("finds none" in limit for limit in table["limits"])
 
 
 def test_the_shipped_models_are_listed() -> None:
