@@ -9,7 +9,6 @@ import termios
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
 from urllib.parse import SplitResult, urlsplit
 
 import serial
@@ -23,19 +22,6 @@ GPSD_PORT = 2947
 _LARGEST_READ = 4096
 _LONGEST_GREETING = 65_536
 _REMEDY = 'write "/dev/ttyUSB0", "tcp://host:port" or "gpsd://host:2947/dev/ttyUSB0"'
-
-
-class Port(Protocol):
-    """An open line to a receiver. Everything may raise OSError or ValueError when the line is lost."""
-
-    def read(self) -> bytes:
-        """What has come; waits at most READ_WAIT_S, b"" when nothing came."""
-
-    def set_baud(self, baud: int) -> None:
-        """Listen at another rate; nothing where there is none."""
-
-    def close(self) -> None:
-        """Give the line back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +95,7 @@ class SerialPort:
             self._port = serial.Serial(device, baud, timeout=READ_WAIT_S, exclusive=True)
 
     def read(self) -> bytes:
+        """What has come; waits at most READ_WAIT_S, b"" when nothing came."""
         with _line_faults():
             data: bytes = self._port.read(1)
             if data and (waiting := min(self._port.in_waiting, _LARGEST_READ)):
@@ -120,6 +107,7 @@ class SerialPort:
             self._port.baudrate = baud
 
     def close(self) -> None:
+        """Give the line back."""
         with _line_faults():
             self._port.close()
 
@@ -133,6 +121,7 @@ class TcpPort:
         self._socket.settimeout(READ_WAIT_S)
 
     def read(self) -> bytes:
+        """What has come; waits at most READ_WAIT_S, b"" when nothing came."""
         try:
             data = self._socket.recv(_LARGEST_READ)
         except TimeoutError:
@@ -145,6 +134,7 @@ class TcpPort:
         """The other end has the serial line, if there is one."""
 
     def close(self) -> None:
+        """Give the line back."""
         self._socket.close()
 
 
@@ -164,6 +154,7 @@ class GpsdPort(TcpPort):
             raise
 
     def read(self) -> bytes:
+        """What has come; waits at most READ_WAIT_S, b"" when nothing came."""
         if self._first:
             data, self._first = self._first, b""
             return data
@@ -186,3 +177,7 @@ class GpsdPort(TcpPort):
         self._socket.sendall(b"?WATCH=" + json.dumps(watch, separators=(",", ":")).encode() + b";\n")
         self._socket.settimeout(READ_WAIT_S)
         return said
+
+
+Port = SerialPort | TcpPort
+"""An open line to a receiver. Everything may raise OSError or ValueError when the line is lost."""

@@ -25,9 +25,13 @@ from replays.drive_toml import (
 from replays.events import read_events
 from replays.gnss_member import GnssMember, read_gnss
 from replays.members import MotionColumns, Stamps, read_camera_csv, read_motion_csv
-from replays.pictures import Pictures, open_pictures
+from replays.pictures import FilePictures, open_pictures
 from replays.recording.opening import lay_out, mcap_files
+from replays.recording.pictures import McapPictures
 from replays.recording.unpack import Scratch
+
+Pictures = FilePictures | McapPictures
+"""The pictures of one camera of a drive."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 import cv2
 import numpy as np
@@ -20,28 +20,6 @@ from replays.members import Stamps
 _ISO_MEDIA = {".mp4", ".m4v", ".mov", ".3gp"}
 _COUNTED = _ISO_MEDIA | {".avi"}
 """Containers whose frame count is a table and not an estimate."""
-
-
-class Pictures(Protocol):
-    """The pictures of one camera of a drive. `redacted`: a recorder wrote them, behind the redactor."""
-
-    @property
-    def source(self) -> Path: ...
-
-    @property
-    def size(self) -> tuple[int, int]: ...
-
-    @property
-    def redacted(self) -> bool: ...
-
-    @property
-    def present(self) -> NDArray[np.bool_] | None:
-        """Rows (N,) that have a picture; None: all have."""
-        ...
-
-    def read(self, wanted: NDArray[np.bool_] | None = None) -> Iterator[tuple[int, Image]]:
-        """Yield (row, image uint8 (H, W, 3) BGR) of the wanted rows (N,) that have one, in order; raises DriveError."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -17,8 +17,7 @@ from gnss.nmea_sentence import KNOT_MPS
 from gnss.types import Fix, Motion
 from perception.errors import SetupError
 from perception.types import Frame
-from replays.drive import CameraMember, Drive, open_drive
-from replays.pictures import Pictures
+from replays.drive import CameraMember, Drive, Pictures, open_drive
 from vehicle.cameras import CameraThread
 from vehicle.config import CameraSource, Config, Receiver
 from vehicle.live import LiveSource

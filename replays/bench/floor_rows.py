@@ -47,7 +47,7 @@ class Layout:
 
 
 def prior_information(layout: Layout, card: NoiseCard) -> Array:
-    """Information (G, G) of the prior: places all but unknown; sizes, heading and foot as the simulated streets draw them."""
+    """Information (G, G) of the prior: places all but unknown; sizes, heading, foot as simulated streets draw them."""
     out = np.zeros((layout.size, layout.size))
     for number, thing in enumerate(layout.things):
         first, shape = THING_STATES * number, catalogue().classes[thing.class_name]

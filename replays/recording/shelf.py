@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 from perception.errors import DriveError
 
@@ -32,40 +31,6 @@ def _free(folder: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
-class Target(Protocol):
-    """Where the recorder's parts go."""
-
-    @property
-    def name(self) -> str:
-        """Name of the drive that is recorded."""
-        ...
-
-    @property
-    def whole(self) -> bool:
-        """A recording that was not completed is to leave nothing behind."""
-        ...
-
-    def next_file(self) -> Path:
-        """A new place for the next part; raises DriveError when it cannot be made."""
-        ...
-
-    def full(self, file: Path, size: int, seconds: float) -> bool:
-        """The part `file` of `size` bytes and `seconds` should end now."""
-        ...
-
-    def room(self, file: Path) -> bool:
-        """There is room to go on with pictures; may delete old parts, never `file`."""
-        ...
-
-    def keep(self, files: list[Path]) -> None:
-        """These parts show something that must not be deleted."""
-        ...
-
-    def finish(self, file: Path) -> Path:
-        """The last part is complete; returns what to call the recording."""
-        ...
-
-
 @dataclass(slots=True)
 class SingleFile:
     """One file that never ends before the drive does; it must not exist. With `whole` it appears only when complete."""
@@ -77,6 +42,7 @@ class SingleFile:
 
     @property
     def name(self) -> str:
+        """Name of the drive that is recorded."""
         return self.file.stem
 
     def check(self) -> SingleFile:
@@ -87,6 +53,7 @@ class SingleFile:
         return self
 
     def next_file(self) -> Path:
+        """A new place for the next part; raises DriveError when it cannot be made."""
         self.check()
         _make(self.file.parent)
         part = self.file.with_name(f".{self.file.name}.part") if self.whole else self.file
@@ -94,15 +61,18 @@ class SingleFile:
         return part
 
     def full(self, file: Path, size: int, seconds: float) -> bool:
+        """The part `file` of `size` bytes and `seconds` should end now."""
         return False
 
     def room(self, file: Path) -> bool:
+        """There is room to go on with pictures; may delete old parts, never `file`."""
         return self.free(file.parent) >= self.floor_bytes
 
     def keep(self, files: list[Path]) -> None:
         """Nothing is ever deleted here."""
 
     def finish(self, file: Path) -> Path:
+        """The last part is complete; returns what to call the recording."""
         if file != self.file:
             file.replace(self.file)
         return self.file
@@ -123,10 +93,12 @@ class Shelf:
 
     @property
     def whole(self) -> bool:
+        """A recording that was not completed is to leave nothing behind."""
         return False
 
     @property
     def name(self) -> str:
+        """Name of the drive that is recorded."""
         return self.root.name if self._number() == 1 else f"{self.root.name}-{self._number()}"
 
     @property
@@ -145,6 +117,7 @@ class Shelf:
         return self
 
     def next_file(self) -> Path:
+        """A new place for the next part; raises DriveError when it cannot be made."""
         if self._folder is None:
             self.check()
             folder = self.folder
@@ -154,9 +127,11 @@ class Shelf:
         return self._folder / f"{max(taken, default=0) + 1:04d}.mcap"
 
     def full(self, file: Path, size: int, seconds: float) -> bool:
+        """The part `file` of `size` bytes and `seconds` should end now."""
         return size >= self.limits.part_bytes or seconds >= self.limits.part_s
 
     def room(self, file: Path) -> bool:
+        """There is room to go on with pictures; may delete old parts, never `file`."""
         parts = sorted(self.root.glob("[0-9]*/[0-9]*.mcap"))
         sizes = {part: part.stat().st_size for part in parts}
         free = self.free(self.root)
@@ -173,11 +148,13 @@ class Shelf:
         return sum(sizes.values()) <= self.limits.quota_bytes and free >= self.limits.floor_bytes
 
     def keep(self, files: list[Path]) -> None:
+        """These parts show something that must not be deleted."""
         for file in files:
             if file.exists():
                 file.with_name(file.name + KEEP).touch()
 
     def finish(self, file: Path) -> Path:
+        """The last part is complete; returns what to call the recording."""
         return file.parent
 
     def _number(self) -> int:
@@ -200,7 +177,11 @@ def _make(folder: Path) -> None:
         raise DriveError(f"cannot be made ({error.strerror})", file=folder, remedy=remedy) from error
 
 
-def target_of(path: Path, limits: Limits) -> SingleFile | Shelf:
+Target = SingleFile | Shelf
+"""Where the recorder's parts go."""
+
+
+def target_of(path: Path, limits: Limits) -> Target:
     """Where `--record PATH` of a live run goes: a new file *.mcap, else a shelf. Raises DriveError when it cannot."""
     if path.suffix.lower() == ".mcap":
         return SingleFile(path, floor_bytes=limits.floor_bytes).check()

@@ -10,6 +10,7 @@ import serial
 
 from gnss.clock import ManualClock
 from gnss.errors import ReceiverError
+from gnss.ports import TcpPort
 from gnss.receiver import ReceiverThread
 
 Item = tuple[int, bytes]
@@ -58,7 +59,7 @@ def test_absent_port_is_a_setup_error_with_remedy() -> None:
     receiver.stop()
 
 
-class Scripted:
+class Scripted(TcpPort):
     """A line that yields its bytes, then fails as an unplugged one does, or stays silent."""
 
     def __init__(self, data: bytes, unplug: bool) -> None:
