@@ -16,6 +16,7 @@ DISTRIBUTION = {
     "cv2": "opencv-python", "PIL": "pillow", "serial": "pyserial", "shapefile": "pyshp",
     "mathutils": "bpy", "bmesh": "bpy", "google": "protobuf",
     "foxglove_schemas_protobuf": "foxglove-schemas-protobuf", "mcap_protobuf": "mcap-protobuf-support",
+    "psycopg_pool": "psycopg-pool",
 }  # fmt: skip
 
 
