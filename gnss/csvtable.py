@@ -15,7 +15,7 @@ import shapely
 
 from gnss.datums import ToDegrees
 from gnss.errors import AtlasError
-from gnss.features import Feature, FeatureError, GeometryError
+from gnss.features import MOST_VERTICES, Feature, FeatureError, GeometryError, too_many
 
 MOST_FIELD_CHARS = 32 * 1024 * 1024
 _MAPPING = 'write for example columns = { lon = "经度", lat = "纬度" } beside the file in city.toml'
@@ -95,6 +95,11 @@ def _row(
 
 
 def _from_wkt(text: str) -> Any:
+    # GEOS reads collections by calling itself: nested deeply enough they end the stack.
+    if "COLLECTION" in text.upper():
+        raise ValueError("a collection of geometries is not read here")
+    if text.count(",") >= MOST_VERTICES:
+        raise too_many(text.count(",") + 1)
     try:
         return shapely.from_wkt(text)
     except shapely.errors.ShapelyError as error:

@@ -155,7 +155,8 @@ class Feature:
         if self.kind and self.kind not in kinds:
             self._wrong_kind(self.kind, kinds)
         try:
-            built = self.build()
+            with np.errstate(invalid="ignore"):  # what is no number is refused below, with its place
+                built = self.build()
             if built is None or built.is_empty:
                 self.fail("the geometry is empty", "draw it again", "geometry")
             if built.geom_type not in kinds:

@@ -13,11 +13,11 @@ import shapely
 
 from gnss.datums import ToDegrees
 from gnss.errors import AtlasError
-from gnss.features import BROKEN_SHAPE, MOST_VERTICES, Feature, FeatureError, GeometryError, too_many
+from gnss.features import BROKEN_SHAPE, Feature, FeatureError, GeometryError
+from gnss.wkb import check_wkb
 
 _ENVELOPE_BYTES = (0, 32, 48, 48, 64)
 _MOST_BLOB = 64 * 1024 * 1024
-_MOST_STEPS = 1000
 _REMEDY = "export it again, or repair it with ogr2ogr"
 
 
@@ -116,8 +116,7 @@ def _unwrap(blob: object) -> tuple[str, bytes, tuple[float, float] | None]:
 
 
 def _built(wkb: bytes) -> Any:
-    if len(wkb) > 16 * MOST_VERTICES * 2:
-        raise too_many(len(wkb) // 16)
+    check_wkb(wkb)
     try:
         return shapely.from_wkb(wkb)
     except shapely.errors.ShapelyError as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import lzma
 import struct
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -41,7 +42,7 @@ _MOST_PARTS = 10_000
 
 _BROKEN = (
     shapefile.ShapefileException, struct.error, ValueError, TypeError, IndexError, KeyError, OverflowError, MemoryError,
-    AttributeError, AssertionError, EOFError, OSError, UnboundLocalError,
+    AttributeError, AssertionError, EOFError, OSError, UnboundLocalError, Warning,
 )  # fmt: skip
 """What pyshp raises on files that are cut or changed (found by the fuzz test)."""
 
@@ -78,7 +79,9 @@ class Shapefile:
         streams = {name: io.BytesIO(self._parts[name]) for name in ("shp", "shx", "dbf") if name in self._parts}
         try:
             "".encode(text)
-            reader = shapefile.Reader(**streams, encoding=text)
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")  # pyshp warns of a header that does not fit the file, and reads on
+                reader = shapefile.Reader(**streams, encoding=text)
             count = len(reader)
             names = [field[0] for field in reader.fields if field[0] != "DeletionFlag"]
         except LookupError as error:
@@ -105,6 +108,9 @@ class Shapefile:
         except _BROKEN as error:
             problem = f"feature {number}: the record cannot be read ({str(error)[:120]})"
             return FeatureError(problem, file=self.file, remedy=_REMEDY, code="geometry", number=number)
+        if row is None:
+            problem = f"feature {number}: the record is marked as deleted"
+            return FeatureError(problem, file=self.file, remedy="pack the table", code="property", number=number)
         properties = dict(zip(names, row, strict=False))
         xy = (drawn.points[0][0], drawn.points[0][1]) if kind == "Point" and drawn.points else None
         return Feature(self.file, number, properties, kind, lambda: _built(drawn), xy, to_degrees, columns)

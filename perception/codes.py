@@ -118,7 +118,13 @@ def _entries(lines: list[str], file: Path) -> Iterator[tuple[int, CodeEntry]]:
 
 # -- older generations
 
-_GENERATIONS = {"cjt214": ("code_a_cjt214_era", "code_a_variant"), "2013": ("code_b_deployed_2013_era",)}
+_GENERATIONS = {
+    "cjt214": "code_a_cjt214_era",
+    "cjt214-beijing": "code_a_variant",
+    "2013": "code_b_deployed_2013_era",
+}
+"""The Beijing list gives some numbers another meaning, so it is a generation of its own."""
+
 _CROSSWALK = (
     "class", "code_a_cjt214_era", "code_a_variant", "code_b_deployed_2013_era", "code_2026", "name_2026", "note",
     "confidence",
@@ -139,7 +145,7 @@ class Crossing:
 
 @dataclass(frozen=True, slots=True)
 class CrossWalk:
-    """Older matter codes (`大类-小类`, two digits each) by generation: cjt214 or 2013. Looked up, never computed."""
+    """Older matter codes (`大类-小类`, two digits each) by generation (see `_GENERATIONS`): looked up, not computed."""
 
     file: Path
     rows: Mapping[tuple[str, str], Crossing]
@@ -163,10 +169,12 @@ def load_crosswalk(file: Path, directory: CodeDirectory) -> CrossWalk:
         if code is not None and directory.lookup("matter", code).name != row["name_2026"]:
             raise CityError(f"{code} is not {row['name_2026']!r}", file=file, line=line, remedy="mend the row")
         crossing = Crossing(row["class"], code, row["name_2026"], row["note"], row["confidence"])
-        for generation, columns in _GENERATIONS.items():
-            for old in (row[column] for column in columns if row[column] not in _NONE):
-                if (generation, old) in rows:
-                    said = f"{generation} {old} stands twice"
-                    raise CityError(said, file=file, line=line, remedy="an older code has one successor")
-                rows[generation, old] = crossing
+        for generation, column in _GENERATIONS.items():
+            old = row[column]
+            if old in _NONE:
+                continue
+            if (generation, old) in rows:
+                said = f"{generation} {old} stands twice"
+                raise CityError(said, file=file, line=line, remedy="an older code has one successor")
+            rows[generation, old] = crossing
     return CrossWalk(file, rows)
