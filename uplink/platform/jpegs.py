@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import io
-import resource
-import signal
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+import os
+import select
+import subprocess
+import sys
 from pathlib import Path
 from threading import Lock
 
 MAX_PIXELS = 25_000_000
-THUMBNAIL_PX = 320
-_SECONDS = 5.0
-_MEMORY = 1 << 30
+_SECONDS = 20.0
 # Baseline, extended and progressive, all Huffman: what cameras and browsers speak. Lossless and arithmetic are refused.
 _FRAMES = frozenset({0xC0, 0xC1, 0xC2})
 _OTHER_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} - _FRAMES
@@ -48,56 +44,59 @@ def header_size(data: bytes) -> tuple[int, int] | None:
     return None
 
 
-def _limit() -> None:
-    """In the worker: bounded memory; a decode that takes too long kills the worker, not the platform."""
-    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-
-
-def _shrunk(path: str) -> bytes | None:
-    from PIL import Image
-
-    signal.setitimer(signal.ITIMER_REAL, _SECONDS)
-    try:
-        with Image.open(path, formats=["JPEG"]) as image:
-            if image.width * image.height > MAX_PIXELS:
-                return None
-            image.draft("RGB", (THUMBNAIL_PX * 2, THUMBNAIL_PX * 2))
-            small = image.convert("RGB")
-            small.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
-            out = io.BytesIO()
-            small.save(out, "JPEG", quality=78)
-            return out.getvalue()
-    except (OSError, ValueError, SyntaxError, MemoryError, Image.DecompressionBombError):
-        return None
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0.0)
-
-
 class Shrinker:
-    """Makes thumbnails in one worker process, started when first asked for."""
+    """Makes thumbnails in one worker process (`uplink.platform.shrink`), started when first asked for."""
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._pool: ProcessPoolExecutor | None = None
+        self._worker: subprocess.Popen[bytes] | None = None
 
     def thumbnail(self, path: Path) -> bytes | None:
         """The picture re-encoded, at most 320 px wide and high; None when it cannot be decoded within the limits."""
         with self._lock:
-            if self._pool is None:
-                self._pool = ProcessPoolExecutor(1, get_context("spawn"), _limit, max_tasks_per_child=500)
+            if self._worker is None or self._worker.poll() is not None:
+                self._end()
+                command = [sys.executable, "-m", "uplink.platform.shrink"]
+                self._worker = subprocess.Popen(  # noqa: S603 - our own module, no word of a client
+                    command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0
+                )
             try:
-                return self._pool.submit(_shrunk, str(path)).result(timeout=_SECONDS * 4)
-            except (BrokenProcessPool, TimeoutError):
-                self._pool.shutdown(wait=False, cancel_futures=True)
-                self._pool = None
+                return self._asked(self._worker, path)
+            except (OSError, EOFError):
+                self._end()
                 return None
+
+    @staticmethod
+    def _asked(worker: subprocess.Popen[bytes], path: Path) -> bytes | None:
+        """The worker's answer: 8 bytes of length, then the JPEG. Raises EOFError when it died or takes too long."""
+        if worker.stdin is None or worker.stdout is None:
+            raise EOFError
+        worker.stdin.write(os.fsencode(path.resolve()) + b"\n")
+        size = int.from_bytes(_exactly(worker.stdout.fileno(), 8), "big")
+        return _exactly(worker.stdout.fileno(), size) if size else None
+
+    def _end(self) -> None:
+        if self._worker is not None:
+            self._worker.kill()
+            for pipe in (self._worker.stdin, self._worker.stdout):
+                if pipe is not None:
+                    pipe.close()
+            self._worker.wait()
+            self._worker = None
 
     def close(self) -> None:
         """End the worker."""
         with self._lock:
-            if self._pool is not None:
-                self._pool.shutdown(wait=True, cancel_futures=True)
-                self._pool = None
+            self._end()
+
+
+def _exactly(descriptor: int, size: int) -> bytes:
+    """Read so many bytes; raises EOFError when they do not come."""
+    got = b""
+    while len(got) < size:
+        ready, _, _ = select.select([descriptor], [], [], _SECONDS)
+        chunk = os.read(descriptor, size - len(got)) if ready else b""
+        if not chunk:
+            raise EOFError
+        got += chunk
+    return got

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -67,3 +69,15 @@ def started(settings: Settings) -> Iterator[Callable[..., LocalPlatform]]:
     yield start
     for platform in running:
         platform.stop()
+
+
+@pytest.fixture
+def free_port() -> Callable[[], int]:
+    """A port that nobody used a moment ago."""
+
+    def choose() -> int:
+        with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+            port: int = taken.getsockname()[1]
+            return port
+
+    return choose

@@ -12,7 +12,7 @@ from perception.catalogue import load_catalogue
 from uplink.platform.serve import LocalPlatform
 
 CONSOLE = Path(__file__).parents[3] / "uplink" / "platform" / "console"
-FILES = sorted(path.name for path in CONSOLE.iterdir())
+FILES = sorted(path.name for path in CONSOLE.iterdir() if path.is_file())
 
 
 def test_the_page_and_all_it_names_are_served(embedded: LocalPlatform) -> None:

