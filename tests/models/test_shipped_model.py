@@ -16,6 +16,7 @@ from models import commands
 from models.dataset import read_index
 from models.evaluate import evaluate
 from models.matching import look_at
+from models.people import read_hand_boxes
 from models.predictor import Predictor
 from models.prepare import DataSet, prepare
 from models.recipe import load_recipe
@@ -54,6 +55,13 @@ def test_the_card_states_licence_data_limits_and_training() -> None:
         max(row["ap50"] for row in table["metrics"]["manholes_web (report only)"].values() if row["boxes"] > 60) < 0.01
     )
     assert any("finds none" in limit for limit in table["limits"])
+
+
+def test_people_were_counted_by_hand_too() -> None:
+    hand = read_hand_boxes(FOLDER / "people.jsonl")
+    stated = tomllib.loads(CARD.read_text(encoding="utf-8"))["training"]["people"]
+    assert sum(map(len, hand.values())) == stated["hand-made boxes, all"]["people"]
+    assert stated["the teacher, all"]["people"] > 100
 
 
 def test_the_shipped_models_are_listed() -> None:
