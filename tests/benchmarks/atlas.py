@@ -14,12 +14,14 @@ import resource
 import subprocess
 import sys
 import tempfile
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from gnss.clock import stopwatch
+from gnss.store import connect, open_atlas
 
 LAT, LON = 30.10, 120.00
 DIVISION = "330106"
@@ -115,22 +117,14 @@ def _say(member: str, done: int) -> None:
 
 
 def do_ask(file: Path, questions: int, seed: int = 2) -> dict[str, Any]:
-    """Open and ask about random places, as the rules do for one landmark."""
-    from gnss.store import open_atlas
-
+    """Open and ask about places beside zones and components, as the rules do for one landmark."""
     before = resident_mb()
     watch = stopwatch()
     atlas = open_atlas(file)
     opened_s, opened_mb = watch(), resident_mb()
     from perception.rules import match_component
 
-    rng = np.random.default_rng(seed)
-    grids = atlas.counts()["grids"]
-    side = math.ceil(math.sqrt(grids))
-    extent = (side * 120.0 / 96_400.0, max(grids // side, 1) * 120.0 / 110_900.0)
-    # A car meets many landmarks in one street: places come in walks of 20, some metres apart.
-    starts = rng.random((questions // 20 + 1, 1, 2)) * extent + (LON, LAT)
-    places = (starts + rng.normal(0.0, 1e-4, (questions // 20 + 1, 20, 2))).reshape(-1, 2)[:questions]
+    places = _places(file, questions, seed)
     codes, cov = frozenset(CODES[:4]), SIGMA2_M2 * np.eye(2)
     times, found = [], [0, 0, 0]
     for lon, lat in places.tolist():
@@ -146,6 +140,27 @@ def do_ask(file: Path, questions: int, seed: int = 2) -> dict[str, Any]:
         "median_ms": median_ms, "p99_ms": float(np.quantile(times, 0.99)), "found": found,
     }  # fmt: skip
     return result | _bare(atlas, places, median_ms)
+
+
+def _places(file: Path, questions: int, seed: int) -> np.ndarray[Any, Any]:
+    """Where landmarks are (N, 2) lon, lat: half in walks of 20 along a zone, half within a metre of a component."""
+    import shapely
+
+    rng = np.random.default_rng(seed)
+    with closing(connect(file)) as db:
+        counts = {name: db.execute(f"SELECT MAX(n) FROM {name}").fetchone()[0] for name in ("zone", "component")}
+        walks = []
+        for n in rng.integers(1, counts["zone"] + 1, size=questions // 40 + 1).tolist():
+            (blob,) = db.execute("SELECT shape FROM zone WHERE n = ?", (n,)).fetchone()
+            west, south, east, north = shapely.from_wkb(blob).bounds
+            walks.append(rng.uniform((west, south - 2e-5), (east, north + 2e-5), (20, 2)))
+        beside = []
+        for n in rng.integers(1, counts["component"] + 1, size=questions // 2 + 1).tolist():
+            lon, lat = db.execute("SELECT lon, lat FROM component WHERE n = ?", (n,)).fetchone()
+            beside.append((lon + rng.normal(0.0, 6e-6), lat + rng.normal(0.0, 6e-6)))
+    blocks = [*walks, *np.array(beside).reshape(-1, 2)[: questions // 2 // 20 * 20].reshape(-1, 20, 2)]
+    order = rng.permutation(len(blocks))
+    return np.concatenate([blocks[k] for k in order])[:questions]
 
 
 def _bare(atlas: Any, places: np.ndarray[Any, Any], median_ms: float) -> dict[str, float]:

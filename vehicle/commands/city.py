@@ -1,4 +1,4 @@
-"""`qiji city import|check|info`: a city's files become the car's atlas; what is wrong with them; what lies where."""
+"""`qiji city import|check|info|shift`: files become the car's atlas; what is wrong with them; what lies where."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from gnss.survey import survey
 from perception.catalogue import load_catalogue
 from perception.errors import SetupError
 from perception.rulebook import checked_rules
+from vehicle.commands import shift
 from vehicle.config import MODELS
 from vehicle.terminal import counter, print_json
 
@@ -40,6 +41,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     v.add_argument("--strict", action="store_true", help="exit 1 on warnings too")
     v.add_argument("--json", action="store_true")
     v.set_defaults(handle=handle_check)
+    shift.add(verbs)
     v = verbs.add_parser("info", help="what is in an atlas, at a place, or new since another version")
     v.add_argument("city", type=Path, metavar="ATLAS", help="an .atlas file, or a city.toml")
     v.add_argument("--at", metavar="LAT,LON", help="what lies at a place (WGS-84/CGCS2000 degrees)")
