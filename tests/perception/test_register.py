@@ -5,13 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from gnss.atlas import Component
 from perception.register import SeenThing, compare_shift
 from tests.builders import FRAME
 
-DUBLIN = Path("/work/shared/drives/dublin-traffic-lights")
 LIGHT = frozenset({"02014"})
 SEEN_SIGMA_M = 0.3
 
@@ -82,22 +80,18 @@ def test_large_shifts_fall_into_groups() -> None:
     assert len(told.missing) + len(told.ambiguous) in range(95, 110)
 
 
-def places(name: str) -> list[tuple[float, float]]:
-    rows = [line.split() for line in (DUBLIN / name).read_text().splitlines()[1:] if line.strip()]
+def places(file: Path) -> list[tuple[float, float]]:
+    """Longitude and latitude of each light of an edition."""
+    rows = [line.split() for line in file.read_text().splitlines()[1:] if line.strip()]
     return [(float(lon), float(lat)) for lon, lat in rows]
 
 
-@pytest.mark.skipif(
-    not DUBLIN.is_dir(), reason="SHARED DATA MISSING: drives/dublin-traffic-lights; the figures are unproven"
-)
-def test_dublin_2015_against_2017() -> None:
-    register = [
-        Component(f"r{n}", "", "02014", lat, lon, "A") for n, (lon, lat) in enumerate(places("DublinTL_2015.csv"))
-    ]
-    things = [
-        SeenThing(f"s{n}", LIGHT, lat, lon, SEEN_SIGMA_M**2 * np.eye(2))
-        for n, (lon, lat) in enumerate(places("DublinTL_2017.csv"))
-    ]
+def test_dublin_2015_against_2017(shared: Path) -> None:
+    folder = shared / "drives" / "dublin-traffic-lights"
+    old, new = places(folder / "DublinTL_2015.csv"), places(folder / "DublinTL_2017.csv")
+    register = [Component(f"r{n}", "", "02014", lat, lon, "A") for n, (lon, lat) in enumerate(old)]
+    cov = SEEN_SIGMA_M**2 * np.eye(2)
+    things = [SeenThing(f"s{n}", LIGHT, lat, lon, cov) for n, (lon, lat) in enumerate(new)]
     assert (len(register), len(things)) == (192, 209)
     told = compare_shift(register, things)
     assert (len(told.matched), len(told.added), len(told.missing), len(told.ambiguous)) == (191, 18, 0, 1)
