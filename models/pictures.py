@@ -24,6 +24,7 @@ SMALLEST_SIDE_PX = 16
 EDGE_TOLERANCE = 2e-3
 """Boxes may stick out by this share of the side: tools round, and a box is clipped anyway."""
 _EXIF_ORIENTATION = 0x0112
+_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
 
 
 class Reason(StrEnum):
@@ -75,6 +76,9 @@ def read_picture(path: Path) -> Image:
     """A picture as BGR uint8 (H, W, 3), its pixels as they are stored; raises BadExample."""
     if path.stat().st_size == 0:
         raise BadExample(Finding(path, Reason.EMPTY_FILE))
+    with path.open("rb") as stream:
+        if not stream.read(8).startswith(_SIGNATURES):  # asked first: trainers' libraries replace Pillow's own verdict
+            raise BadExample(Finding(path, Reason.NO_PICTURE, detail="neither JPEG nor PNG"))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # broken EXIF, decompression limits: the decoder below has the last word
