@@ -97,8 +97,8 @@ def test_dublin_2015_against_2017(shared: Path) -> None:
     assert (len(told.matched), len(told.added), len(told.missing), len(told.ambiguous)) == (191, 18, 0, 1)
     chances = sorted(match.probability for match in told.matched.values())
     # The least sure one is the thing that two components of 2015 share; all others are all but certain.
-    shared = told.matched[told.ambiguous[0][1]]
-    assert shared.probability == chances[0]
-    assert shared.runner_up == told.ambiguous[0][0]
+    doubtful = told.matched[told.ambiguous[0][1]]
+    assert doubtful.probability == chances[0]
+    assert doubtful.runner_up == told.ambiguous[0][0]
     assert 0.85 < chances[0] < 0.97
     assert chances[1] > 0.99
