@@ -10,12 +10,14 @@ from typing import Any, TypeVar
 
 from gnss.calendar import Calendar, CalendarError, parse_calendar
 from gnss.csvtable import read_table
-from gnss.datums import GEOGRAPHIC, ToDegrees, to_degrees
+from gnss.datums import GEOGRAPHIC, ToDegrees
+from gnss.declared import SHIFTED, converter, in_metres
 from gnss.errors import AtlasError
 from gnss.features import Feature, FeatureError
 from gnss.geojson import read_features
 from gnss.geopackage import layers, read_layer
 from gnss.ids import IdError, check_division
+from gnss.local_grid import LocalGrid
 from gnss.shapefiles import Shapefile
 
 DEFAULT_DWELL_S = 180.0
@@ -26,7 +28,9 @@ TEXTS = ("rules", "calendar", "departments", "codes")
 """Keys that name files which are kept as text: the rules are read by perception, the rest by whoever needs it."""
 
 MOST_TEXT_BYTES = 32 * 1024 * 1024
-_KEYS = {"version", "name", "division", "utc_offset_hours", "datum", "default_dwell_s", *LAYERS, *TEXTS}
+_KEYS = {
+    "version", "name", "division", "utc_offset_hours", "datum", "local_grid", "default_dwell_s", *LAYERS, *TEXTS,
+}  # fmt: skip
 _MEMBER_KEYS = {"file", "datum", "encoding", "layer", "columns"}
 _SUFFIXES = (".geojson", ".json", ".gpkg", ".shp", ".zip", ".csv", ".tsv")
 _DEGREES = {4490: "CGCS2000", 4326: "WGS-84"}
@@ -43,6 +47,7 @@ class Member:
     encoding: str | None = None
     layer: str | None = None
     columns: dict[str, str] | None = None
+    local: LocalGrid | None = None
 
     def features(self) -> Iterator[Feature | FeatureError]:
         """Its features in order, an error in the place of each that cannot be read; raises AtlasError for the file."""
@@ -59,8 +64,8 @@ class Member:
                 "says nothing of its datum", file=self.file, remedy='declare it in city.toml: datum = "CGCS2000"'
             )
         convert = self._convert(self.datum)
-        metres = self.datum.upper().startswith("EPSG:") and self.datum not in GEOGRAPHIC
-        return read_table(self.file, convert, self.encoding or "utf-8-sig", self.columns, metres=metres)
+        encoding = self.encoding or "utf-8-sig"
+        return read_table(self.file, convert, encoding, self.columns, metres=in_metres(self.datum))
 
     def _geopackage(self) -> Iterator[Feature | FeatureError]:
         found = layers(self.file)
@@ -84,7 +89,7 @@ class Member:
                 )
             return found
         # GCJ-02 and BD-09 have no EPSG code: their files say WGS 84, and who declares the datum knows better.
-        marked = found in _DEGREES.values() and not self.datum.upper().startswith(("EPSG", "CGCS", "WGS"))
+        marked = found in _DEGREES.values() and self.datum in SHIFTED
         same = found is None or marked or found.upper() == self.datum.upper()
         same = same or (found in _DEGREES.values() and self.datum in GEOGRAPHIC)
         if not same:
@@ -95,7 +100,7 @@ class Member:
 
     def _convert(self, datum: str | None) -> ToDegrees | None:
         try:
-            return to_degrees(datum or GEOGRAPHIC[0])
+            return converter(datum or GEOGRAPHIC[0], self.local)
         except ValueError as error:
             raise AtlasError(str(error), file=self.file, remedy="convert the file, or declare its datum") from error
 
@@ -171,13 +176,27 @@ def _toml(file: Path) -> dict[str, Any]:
             raise AtlasError(f"key '{key}' is not known", file=file, remedy=f"known are {', '.join(sorted(_KEYS))}")
     if city.get("version") != 1:
         raise AtlasError(f"version is {city.get('version')!r}", file=file, remedy="write version = 1")
-    _check_datum(file, _value(file, city, "datum", str, GEOGRAPHIC[0]))
+    _check_datum(file, _value(file, city, "datum", str, GEOGRAPHIC[0]), _local(file, city))
     return city
 
 
-def _check_datum(file: Path, datum: str) -> None:
+def _local(file: Path, city: dict[str, Any]) -> LocalGrid | None:
+    """The parameters of the city's own grid, which only the city can give."""
+    table = _value(file, city, "local_grid", dict, {})
+    if not table:
+        return None
     try:
-        to_degrees(datum)
+        if not all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in table.values()):
+            raise TypeError("parameters are numbers")
+        return LocalGrid(**table)
+    except (TypeError, ValueError) as error:
+        said = f"key 'local_grid': {error}"
+        raise AtlasError(said, file=file, remedy="see gnss/local_grid.py for the parameters") from error
+
+
+def _check_datum(file: Path, datum: str, local: LocalGrid | None) -> None:
+    try:
+        converter(datum, local)
     except ValueError as error:
         raise AtlasError(str(error), file=file, remedy="convert the city's files and declare their datum") from error
 
@@ -209,13 +228,21 @@ def _member(city_toml: Path, city: dict[str, Any], key: str) -> Member | None:
         raise AtlasError(f"key '{key}.columns' is {columns!r}", file=city_toml, remedy='write { id = "BSM" }')
     words = {name: _value(city_toml, table, name, str, "") or None for name in ("datum", "encoding", "layer")}
     if words["datum"] is not None:
-        _check_datum(city_toml, words["datum"])
+        _check_datum(city_toml, words["datum"], _local(city_toml, city))
     if words["encoding"] is not None:
         try:
             "".encode(words["encoding"])
         except LookupError as error:
             raise AtlasError(f"key '{key}.encoding': {error}", file=city_toml, remedy='write "gb18030"') from error
-    return Member(key, file, words["datum"] or city.get("datum"), words["encoding"], words["layer"], columns)
+    return Member(
+        key,
+        file,
+        words["datum"] or city.get("datum"),
+        words["encoding"],
+        words["layer"],
+        columns,
+        _local(city_toml, city),
+    )
 
 
 def _text(member: Member) -> str:

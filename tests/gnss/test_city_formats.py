@@ -6,12 +6,16 @@ import json
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import shapely
 from pyproj import Transformer
 
 from gnss.atlas import Atlas, load_atlas
 from gnss.errors import AtlasError
+from gnss.gcj02 import to_bd09, to_gcj02
+from gnss.local_grid import LocalGrid
+from gnss.types import Array
 from tests.gnss.cities import (
     GK40_PRJ,
     LAT,
@@ -93,6 +97,49 @@ def test_csv_in_metres_with_the_citys_own_column_names(tmp_path: Path) -> None:
     (tmp_path / "c.csv").write_text(text.replace("easting,northing", "Y坐标,X坐标", 1), encoding="utf-8")
     columns = 'columns = { easting = "Y坐标", northing = "X坐标" }'
     same(load(tmp_path, f'grids = "g.geojson"\ncomponents = {{ file = "c.csv", datum = "EPSG:4549", {columns} }}\n'))
+
+
+def shifted(rows: list[Row], datum: str) -> list[Row]:
+    """The rows as a map service shows them, or in a made-up local grid."""
+
+    def there(xy: Array) -> Array:
+        if datum == "local":
+            return LocalGrid(**LOCAL).from_degrees(xy)
+        lat, lon = to_gcj02(xy[:, 1], xy[:, 0])
+        if datum == "BD-09":
+            lat, lon = to_bd09(lat, lon)
+        return np.column_stack([lon, lat])
+
+    return [(p, shapely.transform(shape, there)) for p, shape in rows]
+
+
+LOCAL = {"central_deg": 120.15, "height_m": 10.0, "false_east_m": 80_000.0, "turn_deg": 0.3, "north_m": -3_200_000.0}
+
+
+@pytest.mark.parametrize("datum", ["GCJ-02", "BD-09", "local"])
+def test_shifted_and_local_datums_are_declared_and_undone(tmp_path: Path, datum: str) -> None:
+    """A Shapefile of such data says WGS 84: what the city declares wins over that. In a local grid it says nothing."""
+    write_geojson(tmp_path / "g.geojson", shifted(grids(), datum))
+    write_shp(tmp_path / "c.shp", shifted(components(), datum))
+    named = ""
+    if datum == "local":
+        (tmp_path / "c.prj").unlink()
+        named = "local_grid = { " + ", ".join(f"{k} = {v}" for k, v in LOCAL.items()) + " }\n"
+    columns = 'columns = { accuracy_class = "accuracy_c" }'
+    head = f'datum = "{datum}"\n{named}'
+    same(load(tmp_path, f'{head}grids = "g.geojson"\ncomponents = {{ file = "c.shp", {columns} }}\n'))
+    (tmp_path / "c.csv").write_text("id,easting,northing\n" if datum == "local" else "id,lon,lat\n")
+    assert load(tmp_path, f'{head}components = "c.csv"\n').counts()["components"] == 0
+
+
+def test_a_local_grid_without_parameters_is_refused(tmp_path: Path) -> None:
+    for members, says in (
+        ('datum = "local"\n', "needs the grid's parameters"),
+        ('datum = "local"\nlocal_grid = { x = 1 }\n', "key 'local_grid'"),
+        ('local_grid = { central_deg = "120" }\n', "parameters are numbers"),
+    ):
+        with pytest.raises(AtlasError, match=says):
+            load(tmp_path, members)
 
 
 def test_zones_keep_their_words_days_and_margins(tmp_path: Path) -> None:
