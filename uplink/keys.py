@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import logging
 import os
 import stat
 from pathlib import Path
@@ -25,6 +26,8 @@ from cryptography.hazmat.primitives.serialization import (
 
 from uplink.errors import StoreError
 from uplink.files import sync_folder
+
+log = logging.getLogger(__name__)
 
 PRIVATE, PUBLIC = "device.key", "device.pub"
 
@@ -102,33 +105,35 @@ def _write(path: Path, content: bytes, mode: int) -> None:
     os.rename(part, path)
 
 
-def _load(path: Path) -> DeviceKey:
+def _load(path: Path) -> DeviceKey | None:
+    """The key in a file; None when the file holds none."""
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & 0o077:
         raise StoreError(f"is open to others (mode {mode:04o})", file=path, remedy="chmod 600 it, or make a new key")
     try:
         key = load_pem_private_key(path.read_bytes(), password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        # The text of such an error may quote the file: it is not passed on.
-        raise StoreError("is no readable private key", file=path, remedy="move it away; a new one is made") from error
-    if not isinstance(key, Ed25519PrivateKey):
-        raise StoreError("is not an Ed25519 key", file=path, remedy="move it away; a new one is made")
-    return DeviceKey(key)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        return None
+    return DeviceKey(key) if isinstance(key, Ed25519PrivateKey) else None
 
 
 def device_key(folder: Path) -> DeviceKey:
     """The key in `folder`, made with the system's random numbers when there is none; durable when it returns.
 
-    Raises StoreError when the file is readable for others or is no key: the platform must be told of a new key, so a
-    bad one is not replaced silently.
+    A damaged one is put aside and a new one made, so that the car drives on: the platform will refuse what the new one
+    signs until it is enrolled, and until then nothing counts as sent. Raises StoreError when others can read the file.
     """
     path = folder / PRIVATE
-    if not path.exists():
+    key = _load(path) if path.exists() else None
+    if key is None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _write(path, DeviceKey(Ed25519PrivateKey.generate())._pem(), 0o600)
+        if path.exists():
+            log.error("device_key_damaged", extra={"file": str(path)})
+            os.rename(path, path.with_name(path.name + ".damaged"))
+        key = DeviceKey(Ed25519PrivateKey.generate())
+        _write(path, key._pem(), 0o600)
         sync_folder(folder)
         sync_folder(folder.parent)
-    key = _load(path)
     if not (folder / PUBLIC).exists() or (folder / PUBLIC).read_bytes() != key.public.pem():
         _write(folder / PUBLIC, key.public.pem(), 0o644)
         sync_folder(folder)
