@@ -6,6 +6,7 @@ The holders of the `Database` object do not notice a replacement, except that th
 from __future__ import annotations
 
 import json
+import logging
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -19,10 +20,13 @@ from uplink.files import Spool
 from uplink.journal import Journal
 from uplink.memory import HOLES, holes_of
 from uplink.outbox import Outbox
-from uplink.rebuild import rebuild
+from uplink.rebuild import entry_of, rebuild
+from uplink.record import insert, remember
 from uplink.repair import CleanMark, FolderLock, Quarantined, damage_of, move_aside, open_or_replace, settle_spool
 from uplink.salvage import Salvage, salvage
 from uplink.tiles import TileLog
+
+log = logging.getLogger(__name__)
 
 CHECK_AT_ONCE = 16 * MB
 """A larger database is read through beside the work, so that a start takes seconds at most."""
@@ -70,16 +74,25 @@ class Custody:
 
     def _begin(self, moved: Quarantined | None) -> None:
         """Name the file's owner and epoch; after a loss, put back what can be read of the old one."""
-        self.database.connection.execute(f"PRAGMA wal_autocheckpoint={self.disk.wal_pages():d}")
+        pages = self.disk.wal_pages()
+        self.database.connection.execute(f"PRAGMA wal_autocheckpoint={pages:d}")
+        self.database.connection.execute(f"PRAGMA journal_size_limit={4096 * pages:d}")
         self._moved = moved
+        fresh = self.meta("outbox_epoch") is None
         found = None if moved is None else salvage(moved.folder / self.path.name)
+        if moved is None and fresh and self.journal.segments():
+            # An empty file beside a journal: it was deleted, or SQLite has dropped all of a damaged write-ahead log.
+            found = Salvage()
         with self.database.transaction() as tx:
             for key, value in (("device_id", self.device), ("outbox_epoch", self._make_epoch()), ("chain_head", "")):
                 tx.execute("INSERT INTO meta VALUES (?, ?) ON CONFLICT DO NOTHING", (key, value))
-            if moved is not None and found is not None:
+            if found is not None:
                 rebuild(tx, found, self.journal, self.spool)
                 self._note_holes(tx, found)
-                self.outbox.record_loss(tx, "damaged store", f"{moved.folder.name}: {moved.why}", moved.size)
+                why = "the database was empty" if moved is None else f"{moved.folder.name}: {moved.why}"
+                self.outbox.record_loss(tx, "damaged store", why, 0 if moved is None else moved.size)
+        if fresh:
+            self.database.fold()
         owner = self.meta("device_id")
         if owner != self.device:
             raise StoreError(
@@ -109,15 +122,29 @@ class Custody:
         return max(0, int(self.database.value("SELECT seq FROM sqlite_sequence WHERE name = 'event'") or 0))
 
     def _look_over(self, *, orderly: bool, at_once: bool) -> None:
-        """After anything but an orderly end: void the journal's tail, tidy the spool, read a large file through."""
+        """After anything but an orderly end: redo the journal's tail, tidy the spool, read a large file through."""
         if orderly:
             return
-        self.journal.void_above(self.epoch, self.last_seq)
+        self.healing(self._redo)
         if at_once:
             self._settle()
             return
         self._checker = threading.Thread(target=self._check_beside, name="store-check", daemon=True)
         self._checker.start()
+
+    def _redo(self) -> None:
+        """Commit what the journal has beyond the newest committed event, as far as it follows it."""
+        with self.database.transaction() as tx:
+            seq, head = self.last_seq, self.meta("chain_head")
+            for tree in self.journal.tail(self.epoch, seq):
+                entry = entry_of(tree)
+                if entry is None or entry.seq != seq + 1 or entry.prev_hash != head:
+                    continue
+                insert(tx, entry)
+                remember(tx, entry.case)
+                seq, head = entry.seq, entry.digest
+                tx.execute("UPDATE meta SET v = ? WHERE k = 'chain_head'", (head,))
+                log.warning("event_redone", extra={"event": entry.uid})
 
     def _check_beside(self) -> None:
         generation = self.database.generation

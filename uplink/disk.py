@@ -64,17 +64,19 @@ class Disk:
         found = self._statvfs(self._folder)
         return found.f_bavail * found.f_frsize
 
+    def quota(self) -> int:
+        """Bytes that the store may take."""
+        share = round(self.size() * self._limits.quota_share)
+        return share if self._limits.quota_bytes is None else min(share, self._limits.quota_bytes)
+
     def level(self) -> float:
         """Share of what the store may take that is taken, 0 .. 1: of its quota, or of what others leave it."""
-        used, size = self._used(), self.size()
-        quota = round(size * self._limits.quota_share)
-        if self._limits.quota_bytes is not None:
-            quota = min(quota, self._limits.quota_bytes)
-        return used / max(1, min(quota, used + self.free()))
+        used = self._used()
+        return used / max(1, min(self.quota(), used + self.free()))
 
     def wal_pages(self, page_bytes: int = 4096) -> int:
-        """How long the write-ahead log may grow before it is folded back: SQLite's 1000 pages, or 2 % of the disk."""
-        return max(32, min(1000, round(self.size() * 0.02) // page_bytes))
+        """How long the write-ahead log may grow before it is folded back: SQLite's 1000 pages, or 4 % of the quota."""
+        return max(32, min(1000, round(self.quota() * 0.04) // page_bytes))
 
     def _ballast_bytes(self) -> int:
         return min(self._limits.ballast_bytes, round(self.size() * self._limits.ballast_share))

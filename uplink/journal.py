@@ -1,8 +1,9 @@
 """A second copy of what is not yet delivered, beside the database: if that is damaged, events are rebuilt from here.
 
 Segments `journal/<epoch>-<first seq>.log` hold one line per event: 16 hex digits of the payload's sha256, a space, the
-payload (base64 of zlib of JSON). A damaged line spoils itself only. A line is durable before its transaction commits;
-a line of a transaction that never committed is voided at the next start, before its sequence number is used again.
+payload (base64 of zlib of JSON). A damaged line spoils itself only. A line is durable before its transaction commits.
+After a crash the lines that follow the newest committed event are committed too: either their commit was under way, or
+SQLite has dropped it, because a damaged write-ahead log ends for it, silently, at the first bad checksum.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from uplink.files import sync_folder
 
 SEGMENT_RECORDS = 256
 _SEGMENT = re.compile(r"([0-9a-f]{8,32})-(\d{12})\.log")
-_VOID = "void_above"
 
 
 def _line(tree: JsonDict) -> bytes:
@@ -39,6 +39,11 @@ def _parsed(line: bytes) -> JsonDict | None:
     except (binascii.Error, zlib.error, ValueError, RecursionError):
         return None
     return tree if isinstance(tree, dict) else None
+
+
+def _read(path: Path) -> list[JsonDict]:
+    """Good lines of a segment."""
+    return [tree for line in path.read_bytes().split(b"\n") if line and (tree := _parsed(line)) is not None]
 
 
 class Journal:
@@ -97,34 +102,49 @@ class Journal:
             self._end += os.write(self._descriptor, b"\n")
         sync_folder(self.folder)
 
-    def void_above(self, epoch: str, seq: int) -> None:
-        """Say that lines above `seq` written so far belong to no committed event."""
-        if any(name == epoch for name, _, _ in self.segments()):
-            self.append(epoch, seq + 1, [{_VOID: seq, "epoch": epoch}])
+    def rewind(self, end: tuple[Path | None, int]) -> None:
+        """Take back what was appended since `mark()` gave `end`: its transaction did not commit.
+
+        Where that fails the lines stay, and the next start sees that they do not follow what was committed.
+        """
+        path, size = end
+        if self._descriptor < 0 or (path is not None and path != self._path):
+            return
+        size = size if path is not None else 0
+        try:
+            os.ftruncate(self._descriptor, size)
+            os.fdatasync(self._descriptor)
+        except OSError:
+            self.close()
+            return
+        self.used -= self._end - size
+        self._end = size
+
+    def mark(self) -> tuple[Path | None, int]:
+        """Where the journal ends now."""
+        return self._path, self._end
+
+    def tail(self, epoch: str, above: int) -> list[JsonDict]:
+        """Good lines of events above a sequence number, in the order in which they were written."""
+        mine = [(first, path) for name, first, path in self.segments() if name == epoch]
+        begin = max((index for index, (first, _) in enumerate(mine) if first <= above + 1), default=0)
+        rows = [tree for _, path in mine[begin:] for tree in _read(path)]
+        return [tree for tree in rows if isinstance(tree.get("seq"), int) and tree["seq"] > above]
 
     def records(self) -> Iterator[JsonDict]:
-        """The newest good line of every event that is not voided; damaged lines are passed over."""
-        found: dict[str, dict[int, JsonDict]] = {}
+        """The newest good line of every event; damaged lines are passed over."""
+        found: dict[tuple[str, int], JsonDict] = {}
         for epoch, _, path in self.segments():
-            rows = found.setdefault(epoch, {})
-            for line in path.read_bytes().split(b"\n"):
-                tree = _parsed(line) if line else None
-                if tree is None:
-                    continue
-                if _VOID in tree:
-                    for seq in [seq for seq in rows if seq > tree[_VOID]]:
-                        del rows[seq]
-                elif isinstance(tree.get("seq"), int):
-                    rows[tree["seq"]] = tree
-        for rows in found.values():
-            yield from (rows[seq] for seq in sorted(rows))
+            for tree in _read(path):
+                if isinstance(tree.get("seq"), int):
+                    found[epoch, tree["seq"]] = tree
+        yield from (found[key] for key in sorted(found))
 
     def find(self, epoch: str, seq: int) -> JsonDict | None:
         """The line of one event, or None."""
         for name, first, path in reversed(self.segments()):
             if name == epoch and first <= seq:
-                found = [tree for line in path.read_bytes().split(b"\n") if (tree := _parsed(line))]
-                match = [tree for tree in found if tree.get("seq") == seq]
+                match = [tree for tree in _read(path) if tree.get("seq") == seq]
                 if match:
                     return match[-1]
         return None

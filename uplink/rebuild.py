@@ -28,30 +28,36 @@ class Rebuilt:
     unreadable: int
 
 
-def _entry(tree: JsonDict) -> Entry | None:
+def entry_of(tree: JsonDict) -> Entry | None:
+    """A line of the journal, or a row, as an entry; None for what is none."""
     try:
         return Entry.from_json(tree)
     except (KeyError, TypeError, ValueError):
         return None
 
 
-def _entries(found: Salvage, journal: Journal) -> list[Entry]:
-    """Every unsettled event, by epoch and seq: what the database holds, and what only the journal does.
-
-    Where both tell the same body the journal's line is taken: it knows the pictures and the case too.
+def _entries(found: Salvage, journal: Journal, spool: Spool) -> list[Entry]:
+    """Every event with something left to send, by epoch and seq: what the database holds, and what only the journal
+    does. Where both tell the same body the journal's line is taken: it knows the pictures and the case too.
     """
     entries: dict[str, Entry] = {}
     for tree in journal.records():
-        entry = _entry(tree)
-        if entry is not None and entry.uid not in found.settled:
+        entry = entry_of(tree)
+        if entry is not None:
             entries[entry.uid] = entry
     for uid, tree in found.events.items():
-        entry, known = _entry(tree), entries.get(uid)
+        entry, known = entry_of(tree), entries.get(uid)
         if entry is not None and (known is None or known.body != entry.body):
             entries[uid] = entry
+    # An acknowledged event stays as long as a picture of it is here.
+    left = [e for uid, e in entries.items() if uid not in found.settled or any(map(spool.size, _pictures(e)))]
     # Rescued before: older than everything.
     rank = {uid: tree["row"] for uid, tree in found.events.items() if tree["row"] < 0}
-    return sorted(entries.values(), key=lambda e: (rank.get(e.uid, 0), e.epoch, e.seq))
+    return sorted(left, key=lambda e: (rank.get(e.uid, 0), e.epoch, e.seq))
+
+
+def _pictures(entry: Entry) -> set[str]:
+    return {sha256 for sha256, _ in entry.pictures} | set(entry.announced)
 
 
 def _restore_events(tx: sqlite3.Connection, found: Salvage, entries: list[Entry], spool: Spool) -> None:
@@ -64,8 +70,9 @@ def _restore_events(tx: sqlite3.Connection, found: Salvage, entries: list[Entry]
             if sha256 not in carried and size is not None:
                 insert_blob(tx, sha256, size, "ready", entry.prio, row)
                 tx.execute("INSERT OR IGNORE INTO event_blob VALUES (?, ?, ?)", (row, sha256, 1000 + order))
-        if found.events.get(entry.uid, {}).get("state") == "dead":
-            tx.execute("UPDATE event SET state = 'dead', last_error = 'refused before' WHERE seq = ?", (row,))
+        state = "acked" if entry.uid in found.settled else found.events.get(entry.uid, {}).get("state", "ready")
+        if state in ("acked", "dead"):
+            tx.execute("UPDATE event SET state = ?, last_error = 'rescued' WHERE seq = ?", (state, row))
 
 
 def _restore_memory(tx: sqlite3.Connection, found: Salvage, entries: list[Entry]) -> int:
@@ -87,7 +94,7 @@ def _restore_memory(tx: sqlite3.Connection, found: Salvage, entries: list[Entry]
 
 def rebuild(tx: sqlite3.Connection, found: Salvage, journal: Journal, spool: Spool) -> Rebuilt:
     """Fill the empty database behind `tx`."""
-    entries = _entries(found, journal)
+    entries = _entries(found, journal, spool)
     _restore_events(tx, found, entries, spool)
     cases = _restore_memory(tx, found, entries)
     log.warning("store_rebuilt", extra={"events": len(entries), "cases": cases, "unreadable": found.unreadable})

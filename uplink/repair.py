@@ -124,7 +124,7 @@ class Settled:
 
 
 def settle_spool(database: Database, spool: Spool, aside: Path | None = None) -> list[tuple[str, int]]:
-    """Remove what a crash left in the spool; returns (sha256, size) of pictures whose rows have no good file.
+    """Remove what a crash left in the spool; returns (sha256, size) of kept pictures whose rows have no good file.
 
     A file without a row belongs to a change that was never committed: nobody was told of it, and it will be seen again.
     After the loss of a database such files are put `aside`: a person can still match them. Memory is bounded: one of
@@ -139,15 +139,15 @@ def settle_spool(database: Database, spool: Spool, aside: Path | None = None) ->
                 found.parts += 1
         with database.lock:
             rows = database.rows(
-                "SELECT sha256, size, state, file_seq FROM blob WHERE sha256 >= ? AND sha256 < ?",
+                "SELECT sha256, size, state FROM blob WHERE sha256 >= ? AND sha256 < ?",
                 (f"{number:02x}", f"{number + 1:02x}" if number < 255 else "g"),
             )
             kept = {row["sha256"] for row in rows if row["state"] in ("held", "ready", "dead", "acked")}
             for sha256 in files.keys() - kept - spool.pending:
                 found.orphans += 1
                 spool.remove(sha256) if aside is None else spool.move(sha256, aside)
-        # Rescued pictures (file_seq < 0) may be at the platform already: the sender asks before it calls them lost.
-        unsent = [row for row in rows if row["state"] in ("held", "ready", "dead") and row["file_seq"] > 0]
+        # A picture that is due may be at the platform already: the sender asks before it calls it lost.
+        unsent = [row for row in rows if row["state"] in ("held", "dead")]
         unseen = [(row["sha256"], row["size"]) for row in unsent if files.get(row["sha256"]) != row["size"]]
         bad += [(sha256, size) for sha256, size in unseen if spool.size(sha256) != size]
     found.missing = len(bad)

@@ -20,7 +20,7 @@ _SETTLED = ("acked", "purged", "shed")
 
 @dataclass(slots=True)
 class Salvage:
-    """Rows that hold: unsettled events by uid (with their pictures), settled uids, memory, anchors, calibrations."""
+    """Rows that hold: events by uid (with their pictures), uids of settled ones, memory, anchors, calibrations."""
 
     events: dict[str, JsonDict] = field(default_factory=dict)
     settled: set[str] = field(default_factory=set)
@@ -70,12 +70,13 @@ def _event(row: sqlite3.Row) -> JsonDict | None:
 def _read_events(connection: sqlite3.Connection, found: Salvage) -> None:
     by_row: dict[int, JsonDict] = {}
     for row in _scan(connection, "event", found):
+        event = _event(row)
         if row["state"] in _SETTLED:
             found.settled.add(row["uid"])
-        elif (event := _event(row)) is not None:
-            found.events[event["uid"]] = by_row[event["row"]] = event
-        else:
+        elif event is None:
             found.unreadable += 1
+        if event is not None:
+            found.events[event["uid"]] = by_row[event["row"]] = event
     sizes = {row["sha256"]: (row["size"], row["state"]) for row in _scan(connection, "blob", found)}
     for row in _scan(connection, "event_blob", found):
         event, blob = by_row.get(row["seq"]), sizes.get(row["sha256"])

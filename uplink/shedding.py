@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 PURGE, SPARE, PICTURES = 0.80, 0.90, 0.95
 NEW_PICTURES = "new pictures"
-_BATCH = 200
+_BATCH = 20
 _SPARE_BLOBS = """SELECT sha256, size, file_seq FROM blob WHERE state IN ('held', 'ready') AND prio > ? AND EXISTS (
     SELECT 1 FROM event_blob e WHERE e.sha256 = blob.sha256 AND e.ord > 0) AND NOT EXISTS (
     SELECT 1 FROM event_blob e WHERE e.sha256 = blob.sha256 AND e.ord = 0) ORDER BY prio DESC, file_seq LIMIT ?"""

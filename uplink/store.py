@@ -178,8 +178,14 @@ class SqliteStore:
             entries = self._entries(changes, shed)
             if entries:
                 self._files.tiles.add(tile_of(change.case.lat_deg, change.case.lon_deg) for change in changes)
+                mark = self.journal.mark()
                 self.journal.append(self.epoch, entries[0].seq, [entry.to_json() for entry in entries])
-            self._record(entries, anchors, calibrations)
+            try:
+                self._record(entries, anchors, calibrations)
+            except BaseException:
+                if entries:
+                    self.journal.rewind(mark)
+                raise
 
     def _write_evidence(self, changes: Sequence[CaseChange], *, spare: bool = False) -> set[str]:
         """Write what is not there yet; returns the pictures that the disk has no room for, none of them urgent."""

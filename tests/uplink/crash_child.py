@@ -11,7 +11,9 @@ import os
 import random
 import signal
 import sys
+import traceback
 from pathlib import Path
+from typing import Any
 
 from gnss.clock import SystemClock
 from perception.types import CaseChange, CaseState
@@ -73,8 +75,9 @@ def serve(folder: Path) -> None:
         if pid == 0:
             try:
                 work(folder, int(line), said)
-            finally:
-                os._exit(1)
+            except BaseException:
+                traceback.print_exc()
+            os._exit(1)
         print(pid, flush=True)
         ended = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         print("killed" if ended == -signal.SIGKILL else f"ended {ended}", flush=True)
@@ -99,21 +102,21 @@ def break_order(store: SqliteStore, mutant: str) -> None:
     if mutant == "no_file_sync":
         real = os.fsync
 
-        def only_folders(descriptor: int) -> None:
+        def only_folders(descriptor: Any) -> None:
             if Path(os.readlink(f"/proc/self/fd/{descriptor}")).suffix != ".part":
                 real(descriptor)
 
-        os.fsync = only_folders
+        os.fsync = only_folders  # type: ignore[assignment]
     elif mutant == "normal":
         store._database.connection.execute("PRAGMA synchronous=NORMAL")
     elif mutant == "row_before_file":
         write = store._write_evidence
 
-        def late(changes: list[CaseChange], *, spare: bool) -> None:
-            store._enqueue(changes, (), {}, set())
+        def late(changes: Any, anchors: Any, calibrations: Any, *, spare: bool) -> None:
+            store._enqueue(changes, anchors, calibrations, set())
             write(changes, spare=spare)
 
-        store._commit = lambda changes, _a, _c, *, spare: late(list(changes), spare=spare)  # type: ignore[method-assign]
+        store._commit = late  # type: ignore[method-assign]
 
 
 def stream(folder: Path, count: int, mutant: str) -> None:

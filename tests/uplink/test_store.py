@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,11 +16,13 @@ from gnss.clock import ManualClock
 from perception.store import tile_of
 from perception.types import Anchor, AnchorUpdate, CalibrationUpdate, CaseChange, CaseState, PassPosition
 from tests.uplink.builders import case, change, crash, opened, picture
+from tests.uplink.model_platform import ModelPlatform
 from uplink.database import Database, Schema
 from uplink.envelope import digest_of
 from uplink.errors import EvidenceMismatch, StoreError
 from uplink.migrations import DEVICE_STORE
 from uplink.platform.contract import CaseBody
+from uplink.sender import Sender
 from uplink.store import SqliteStore
 
 EPOCH = "00000000aaaaaaaa"
@@ -308,9 +311,11 @@ def test_leftovers_of_a_crash_are_cleaned(store: SqliteStore, clock: ManualClock
     again = reopen(store, clock, orderly=False)
     assert not part.exists()
     assert again.spool.size(orphan.sha256) is None
-    assert again.outbox.losses() == {"lost evidence": 1}
     assert again.outbox.backlog().events == 2
-    assert again.outbox.backlog().blobs == 1
+    # The platform is asked before a picture is called lost.
+    assert again.outbox.losses() == {}
+    assert Sender(again, ModelPlatform(), clock, random.Random(1)).drain(100.0)
+    assert again.outbox.losses() == {"lost evidence": 1}
     again.close()
 
 
