@@ -1,5 +1,5 @@
 # make demo and make test are all a newcomer needs; both set up what is missing.
-.PHONY: help demo test check lock clean distclean
+.PHONY: help demo test check soak lock clean distclean
 .DEFAULT_GOAL := help
 PYTHON_BIN := .venv/bin/python
 
@@ -19,6 +19,10 @@ check: ## ruff, mypy --strict, imports point down only, one clock
 	@$(PYTHON_BIN) -m ruff format --quiet --check .
 	@$(PYTHON_BIN) -m mypy
 	@$(PYTHON_BIN) -m pytest -q --durations=0 tests/test_layers.py tests/test_clocks.py
+
+soak: ## the full trials of exactly-once (an hour or more; as root also small disks and power cuts of ext4)
+	@scripts/bootstrap dev
+	@$(PYTHON_BIN) -m tests.benchmarks.soak --write
 
 lock: ## write requirements.lock and requirements-dev.lock anew (needs uv)
 	@scripts/lock

@@ -13,6 +13,7 @@ import pytest
 from gnss.clock import ManualClock
 from tests.uplink.builders import UTC_NS, opened
 from tests.uplink.model_platform import ModelPlatform
+from tests.uplink.trial_evidence import flips, removals, replays
 from uplink.errors import StoreError
 from uplink.evidence import BadEvidence, Witnessed, check_manifest, read_header
 from uplink.export import export
@@ -22,8 +23,6 @@ from uplink.signing import BadSignature, signature_base, signed_headers, verify_
 from uplink.store import SqliteStore
 from uplink.verify import verify_folder
 from vehicle.__main__ import main
-
-FLIPS, REPLAYS = 120, 60
 
 
 @pytest.fixture
@@ -37,12 +36,6 @@ def folder(store: SqliteStore, tmp_path: Path) -> Path:
 @pytest.fixture
 def public(store: SqliteStore) -> PublicKey:
     return store.key.public
-
-
-def flip(path: Path, bit: int) -> None:
-    content = bytearray(path.read_bytes())
-    content[bit // 8] ^= 1 << (bit % 8)
-    path.write_bytes(content)
 
 
 def test_what_nobody_touched_holds_and_the_command_says_so(
@@ -63,15 +56,7 @@ def test_what_nobody_touched_holds_and_the_command_says_so(
 
 
 def test_every_flipped_bit_is_found(folder: Path, public: PublicKey) -> None:
-    rng = random.Random(61)
-    files = [folder / "chain.jsonl", folder / "head.json", *sorted((folder / "evidence").iterdir())]
-    for _ in range(FLIPS):
-        path = rng.choice(files)
-        bit = rng.randrange(8 * (path.stat().st_size - (path.suffix == ".json")))
-        flip(path, bit)
-        assert not verify_folder(folder, public).ok, f"{path.name} bit {bit}"
-        flip(path, bit)
-    assert verify_folder(folder, public).ok
+    assert flips(folder, public, 120, seed=61) == 120
 
 
 def test_a_changed_body_is_found(folder: Path, public: PublicKey) -> None:
@@ -84,25 +69,8 @@ def test_a_changed_body_is_found(folder: Path, public: PublicKey) -> None:
 
 
 def test_replayed_moved_and_removed_links_are_found(folder: Path, public: PublicKey) -> None:
-    path = folder / "chain.jsonl"
-    lines = path.read_text().splitlines()
-    rng = random.Random(62)
-    for number in range(REPLAYS):
-        changed = list(lines)
-        one, other = rng.sample(range(len(lines)), 2)
-        if number % 3 == 0:
-            changed.insert(other, lines[one])
-        elif number % 3 == 1:
-            changed[other] = lines[one]
-        else:
-            changed[one], changed[other] = changed[other], changed[one]
-        path.write_text("\n".join(changed) + "\n")
-        assert not verify_folder(folder, public).ok, f"{number}: {one} {other}"
-    for gone in range(len(lines)):
-        path.write_text("\n".join(lines[:gone] + lines[gone + 1 :]) + "\n")
-        assert not verify_folder(folder, public).ok, f"removed {gone}"
-    path.write_text("\n".join(lines) + "\n")
-    assert verify_folder(folder, public).ok
+    assert replays(folder, public, 60, seed=62) == 60
+    assert removals(folder, public) == 12
 
 
 def test_acknowledged_and_purged_events_leave_links_that_their_successors_pin(
