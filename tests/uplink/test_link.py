@@ -1,4 +1,4 @@
-"""The link as one thing: waits, networks, meters, bandwidth, the platform's clock; clips in pieces; memory re-synced."""
+"""The link as one thing: waits, networks, meters, bandwidth, the platform's clock; clips in pieces; lost memory."""
 
 from __future__ import annotations
 
