@@ -1,8 +1,8 @@
 """What goes first when the disk fills: named, counted in `loss`, never silently nothing; urgent cases never go.
 
-80 %: acknowledged pictures. 90 %: pictures of candidates, then those beyond the first of each case. 95 %: all pictures
-of cases that are not urgent. Only when writing fails, and the ballast has been given up: the journal's closed segments,
-then events that are not urgent, candidates first. Oldest first within each.
+80 %: acknowledged pictures. 90 %: pictures of candidates, then those beyond the first of each case. 95 %: the journal's
+closed segments (a second copy), then all pictures of cases that are not urgent. Only when writing fails, and the ballast
+has been given up: events that are not urgent, candidates first. Oldest first within each.
 """
 
 from __future__ import annotations
@@ -50,10 +50,13 @@ class Shedder:
         for level, query, why in (
             (SPARE, _HELD_BLOBS, "90 % full: pictures of candidates"),
             (SPARE, _SPARE_BLOBS, "90 % full: beyond the first of its case"),
-            (PICTURES, _LOW_BLOBS, "95 % full: not urgent"),
         ):
             while self._disk.level() >= level and self._shed_pictures(query, why):
                 pass
+        if self._disk.level() >= PICTURES:
+            self._journal.drop_closed()
+        while self._disk.level() >= PICTURES and self._shed_pictures(_LOW_BLOBS, "95 % full: not urgent"):
+            pass
 
     def make_room(self) -> Iterator[str]:
         """After a write failed for want of room: one measure at a time, worst last; the caller tries after each."""
@@ -68,11 +71,11 @@ class Shedder:
             ("acknowledged pictures", lambda: self._outbox.purge(_BATCH)),
             ("pictures of candidates", lambda: self._shed_pictures(_HELD_BLOBS, "disk full: pictures of candidates")),
             ("pictures beyond the first", lambda: self._shed_pictures(_SPARE_BLOBS, "disk full: beyond the first")),
+            ("journal", self._journal.drop_closed),
             ("pictures", lambda: self._shed_pictures(_LOW_BLOBS, "disk full: not urgent")),
         )
         yield NEW_PICTURES
         yield from self._carry_out(
-            ("journal", self._journal.drop_closed),
             ("candidates", lambda: self._shed_events(OTHER)),
             ("events", lambda: self._shed_events(URGENT + 1)),
         )
