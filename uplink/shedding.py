@@ -1,8 +1,8 @@
 """What goes first when the disk fills: named, counted in `loss`, never silently nothing; urgent cases never go.
 
 80 %: acknowledged pictures. 90 %: pictures of candidates, then those beyond the first of each case. 95 %: the journal's
-closed segments (a second copy), then all pictures of cases that are not urgent. Only when writing fails, and the ballast
-has been given up: events that are not urgent, candidates first. Oldest first within each.
+closed segments (a second copy), then all pictures of cases that are not urgent. Only when writing fails, and the
+ballast has been given up: events that are not urgent, candidates first. Oldest first within each.
 """
 
 from __future__ import annotations

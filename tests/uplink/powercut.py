@@ -24,7 +24,7 @@ from uplink.database import Database
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing that happened: `what` is create, write, truncate, sync, sync_folder, rename, unlink or said."""
+    """What happened: create, write, truncate, replace, sync, sync_folder, rename, unlink or said."""
 
     what: str
     path: str = ""
@@ -42,7 +42,9 @@ class _File:
     loose: list[Step] = field(default_factory=list)
 
     def apply(self, step: Step) -> None:
-        if step.what == "truncate":
+        if step.what == "replace":
+            self.now[:] = step.data
+        elif step.what == "truncate":
             del self.now[step.offset :]
             self.now.extend(bytes(step.offset - len(self.now)))
         else:
@@ -86,6 +88,12 @@ def state_at(
                     durable_names[path] = files[path]
                 else:
                     durable_names.pop(path, None)
+        elif step.what == "replace":
+            file = files.setdefault(step.path, _File())
+            file.apply(step)
+            if step.to == "synced":
+                file.durable, file.loose = bytes(file.now), []
+                durable_names[step.path] = file
         elif step.what in ("write", "truncate"):
             files.setdefault(step.path, _File()).apply(step)
     names = durable_names
@@ -211,9 +219,8 @@ class Watcher:
         name = self._below(path)
         if name is None or not path.is_file():
             return
-        self.steps += [Step("create", name), Step("truncate", name, 0), Step("write", name, 0, path.read_bytes())]
-        if synced:
-            self.steps += [Step("sync", name), Step("sync_folder", os.path.dirname(name))]
+        # One step: SQLite's own writes are not seen here, so no cut can fall between them.
+        self.steps.append(Step("replace", name, data=path.read_bytes(), to="synced" if synced else ""))
 
     @contextmanager
     def watch(self, patch: pytest.MonkeyPatch) -> Iterator[Watcher]:
