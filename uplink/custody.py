@@ -87,7 +87,7 @@ class Custody:
             for key, value in (("device_id", self.device), ("outbox_epoch", self._make_epoch()), ("chain_head", "")):
                 tx.execute("INSERT INTO meta VALUES (?, ?) ON CONFLICT DO NOTHING", (key, value))
             if found is not None:
-                rebuild(tx, found, self.journal, self.spool)
+                rebuild(tx, found, self.journal, self.spool, self.device)
                 self._note_holes(tx, found)
                 why = "the database was empty" if moved is None else f"{moved.folder.name}: {moved.why}"
                 self.outbox.record_loss(tx, "damaged store", why, 0 if moved is None else moved.size)

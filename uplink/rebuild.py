@@ -36,7 +36,7 @@ def entry_of(tree: JsonDict) -> Entry | None:
         return None
 
 
-def _entries(found: Salvage, journal: Journal, spool: Spool) -> list[Entry]:
+def _entries(found: Salvage, journal: Journal, spool: Spool, device: str) -> list[Entry]:
     """Every event with something left to send, by epoch and seq: what the database holds, and what only the journal
     does. Where both tell the same body the journal's line is taken: it knows the pictures and the case too.
     """
@@ -50,7 +50,8 @@ def _entries(found: Salvage, journal: Journal, spool: Spool) -> list[Entry]:
         if entry is not None and (known is None or known.body != entry.body):
             entries[uid] = entry
     # An acknowledged event stays as long as a picture of it is here.
-    left = [e for uid, e in entries.items() if uid not in found.settled or any(map(spool.size, _pictures(e)))]
+    mine = [entry for entry in entries.values() if entry.uid.startswith(f"{device}:")]
+    left = [e for e in mine if e.uid not in found.settled or any(map(spool.size, _pictures(e)))]
     # Rescued before: older than everything.
     rank = {uid: tree["row"] for uid, tree in found.events.items() if tree["row"] < 0}
     return sorted(left, key=lambda e: (rank.get(e.uid, 0), e.epoch, e.seq))
@@ -92,9 +93,9 @@ def _restore_memory(tx: sqlite3.Connection, found: Salvage, entries: list[Entry]
     return int(tx.execute("SELECT count(*) FROM case_state").fetchone()[0])
 
 
-def rebuild(tx: sqlite3.Connection, found: Salvage, journal: Journal, spool: Spool) -> Rebuilt:
-    """Fill the empty database behind `tx`."""
-    entries = _entries(found, journal, spool)
+def rebuild(tx: sqlite3.Connection, found: Salvage, journal: Journal, spool: Spool, device: str) -> Rebuilt:
+    """Fill the empty database of `device` behind `tx`."""
+    entries = _entries(found, journal, spool, device)
     _restore_events(tx, found, entries, spool)
     cases = _restore_memory(tx, found, entries)
     log.warning("store_rebuilt", extra={"events": len(entries), "cases": cases, "unreadable": found.unreadable})
