@@ -19,6 +19,7 @@ from uplink.platform.feed import as_event, changes_after, newest
 from uplink.platform.grids import CityMap
 from uplink.platform.intake import Intake, parsed
 from uplink.platform.jpegs import Shrinker
+from uplink.platform.manifests import evidence_of
 from uplink.platform.orders import Action, ActionReply
 from uplink.platform.problems import Refused
 from uplink.platform.register import LISTED, MAX_PAGE, Wanted, get_case, list_cases, tracks
@@ -91,6 +92,15 @@ def case_routes(intake: Intake, desk: Desk, entrance: Entrance) -> APIRouter:
         if found is None:
             raise Refused(404, "no-such-case")
         return found
+
+    @routes.get("/cases/{case_id}/evidence", responses=refusals(401, 404))
+    def evidence(case_id: CaseName, request: Request) -> dict[str, Any]:
+        """What devices signed about the case: anybody can check it with nothing but the device's public key."""
+        entrance.person(request)
+        found = evidence_of(intake.database, case_id)
+        if not found:
+            raise Refused(404, "no-such-case")
+        return {"events": found}
 
     @routes.post(
         "/cases/{case_id}/actions", response_model=ActionReply, responses=refusals(401, 404, 409, 413, 415),

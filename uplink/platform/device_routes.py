@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
 
 from perception.types import Tile
+from uplink.evidence import HEADER
 from uplink.platform.contract import BlobReceipt, CaseBody, Heartbeat, HeartbeatReply, Receipt
 from uplink.platform.entrance import (
     Device,
@@ -101,7 +102,7 @@ def _add_events(routes: APIRouter, intake: Intake, entrance: Entrance) -> None:
         if announced_digest(request) is None:
             raise Refused(400, "digest-missing", "send Content-Digest: sha-256=:base64:")
         body = await small_body(request)
-        receipt, fresh = await run_in_threadpool(intake.take_event, device, uid, body)
+        receipt, fresh = await run_in_threadpool(intake.take_event, device, uid, body, request.headers.get(HEADER))
         return JSONResponse(receipt.model_dump(), 201 if fresh else 200)
 
     @routes.post(

@@ -167,11 +167,10 @@ def target_of(tx: Tx, case_id: str) -> str:
 def write_head(tx: Tx, head: Head, change: str, actor: str, now_ns: int, detail: JsonDict | None = None) -> int:
     """Make this the canonical state and tell the feed; the number of the change. The case's revision must be new."""
     case = head.case
-    number = tx.number()
-    found = tx.value(
+    (told,) = tx.rows(
         """INSERT INTO change (tx, case_id, change, revision, state, actor, detail, at_ns)
-           VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING id""",
-        (number, case.id, change, case.revision, case.state.value, actor, canonical_json(detail or {}), now_ns),
+           VALUES (THIS_TX, ?, ?, ?, ?, ?, ?, ?) RETURNING id, tx""",
+        (case.id, change, case.revision, case.state.value, actor, canonical_json(detail or {}), now_ns),
     )
     row, column = tile_of(case.lat_deg, case.lon_deg)
     tx.run(
@@ -190,9 +189,9 @@ def write_head(tx: Tx, head: Head, change: str, actor: str, now_ns: int, detail:
             case.id, case.revision, case.state.value, case.kind, head.event_id, head.first_ns, now_ns,
             json.dumps(shown(case, head.body), ensure_ascii=False), canonical_json(case_to_dict(case)),
             int(head.exact), case.lat_deg, case.lon_deg, row, column, case.grid or "", case.confidence,
-            case.last_seen_utc_ns, head.author, head.decision, head.decided_ns, number, found,
+            case.last_seen_utc_ns, head.author, head.decision, head.decided_ns, told["tx"], told["id"],
         ),
     )  # fmt: skip
     if case.state in LISTED_STATES or case.state is CaseState.CANDIDATE:
         tx.run("INSERT INTO dirty_tile VALUES (?, ?, ?) ON CONFLICT DO NOTHING", (row, column, now_ns))
-    return int(found)
+    return int(told["id"])

@@ -15,9 +15,10 @@ from perception.types import JsonDict
 from uplink.casememory import case_of_body
 from uplink.envelope import digest_of
 from uplink.platform.contract import BlobReceipt, Canonical, CaseBody, Heartbeat, HeartbeatReply, Receipt
-from uplink.platform.heads import Head, decided, last_look_ns, read_head, target_of, united, write_head
+from uplink.platform.heads import MERGED, Head, decided, last_look_ns, read_head, target_of, united, write_head
+from uplink.platform.manifests import checked
 from uplink.platform.problems import Refused
-from uplink.platform.storage import Row, Storage, Tx
+from uplink.platform.storage import Storage, Tx
 from uplink.platform.uploads import Pictures, Upload
 
 _GREET_EVERY_NS = 10_000_000_000
@@ -70,31 +71,45 @@ class Intake:
                     head = Head(case, body, exact, body["device"], row["event_id"], row["first_ns"])
                     write_head(tx, head, body["change"], f"device:{body['device']}", self.clock.utc_ns())
 
-    def take_event(self, device: str, uid: str, content: bytes) -> tuple[Receipt, bool]:
+    def take_event(self, device: str, uid: str, content: bytes, manifest: str | None = None) -> tuple[Receipt, bool]:
         """Receipt, and whether the event was new. Raises Refused (409 uid-conflict, 422 with the first bad field)."""
         body = parsed(CaseBody, content)
         if body.device != device or body.uid != uid:
             raise Refused(422, "uid-mismatch", "device and uid of the address and of the body differ")
         digest = digest_of(content)
+        known = None
+        if manifest is not None:
+            known = self.database.value("SELECT public_key FROM device WHERE id = ?", (device,))
+        signed = checked(manifest, uid, digest, known)
         with self.database.transaction() as tx:
             self._greet(tx, device)
-            fresh = tx.run(
-                """INSERT INTO event (device, uid, epoch, seq, digest, body, received_ns) VALUES (?, ?, ?, ?, ?, ?, ?)
-                   ON CONFLICT DO NOTHING""",
-                (device, uid, body.epoch, body.seq, digest, content, self.clock.utc_ns()),
+            now = self.clock.utc_ns()
+            # Every statement is a round trip to the server: a new event, the usual case, takes the fewest.
+            event_id = tx.value(
+                """INSERT INTO event (device, uid, epoch, seq, digest, body, received_ns, manifest, proven)
+                   VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING RETURNING id""",
+                (device, uid, body.epoch, body.seq, digest, content, now, signed.header, int(signed.proven)),
             )
-            row = tx.rows("SELECT id, digest, received_ns FROM event WHERE device = ? AND uid = ?", (device, uid))[0]
-            if row["digest"] != digest:
+            if event_id is not None:
+                canonical = self._apply(tx, event_id, body)
+                return self._receipt(tx, event_id, now, body, digest, canonical), True
+            rows = tx.rows("SELECT id, digest, received_ns FROM event WHERE device = ? AND uid = ?", (device, uid))
+            if not rows or rows[0]["digest"] != digest:
                 raise Refused(409, "uid-conflict", "this uid was used for another body")
-            if fresh:
-                self._apply(tx, row["id"], body)
-            return self._receipt(tx, row, body, digest), bool(fresh)
+            target = target_of(tx, body.case_id)
+            revision = tx.value("SELECT revision FROM case_head WHERE case_id = ?", (target,))
+            canonical = Canonical(case_id=target, revision=revision)
+            return self._receipt(tx, rows[0]["id"], rows[0]["received_ns"], body, digest, canonical), False
 
-    def _apply(self, tx: Tx, event_id: int, body: CaseBody) -> None:
+    def _apply(self, tx: Tx, event_id: int, body: CaseBody) -> Canonical:
         """Let the report change the canonical case; a report of a merged case goes to what it was merged into."""
-        target = target_of(tx, body.case_id)
+        target = body.case_id
         tx.lock(f"case {target}")
         head = read_head(tx, target)
+        if head is not None and head.decision == MERGED:
+            target = target_of(tx, body.case_id)
+            tx.lock(f"case {target}")
+            head = read_head(tx, target)
         newest = head is None or (body.base_revision >= head.case.revision or self._unbroken(head, body))
         newest = newest and target == body.case_id
         tx.run(
@@ -110,6 +125,8 @@ class Intake:
         if after is not None:
             detail = {} if target == body.case_id else {"reported_as": body.case_id}
             write_head(tx, after, body.change, f"device:{body.device}", self.clock.utc_ns(), detail)
+        known = after or head
+        return Canonical(case_id=target, revision=body.revision if known is None else known.case.revision)
 
     @staticmethod
     def _unbroken(head: Head, body: CaseBody) -> bool:
@@ -139,19 +156,19 @@ class Intake:
             event_id=event_id if newest else head.event_id, decision=decision,
         )  # fmt: skip
 
-    def _receipt(self, tx: Tx, row: Row, body: CaseBody, digest: str) -> Receipt:
+    def _receipt(
+        self, tx: Tx, event_id: int, received_ns: int, body: CaseBody, digest: str, canonical: Canonical
+    ) -> Receipt:
         need = [
             p.sha256 for p in body.evidence if not tx.value("SELECT 1 FROM blob WHERE sha256 = ? LIMIT 1", (p.sha256,))
         ]
-        target = target_of(tx, body.case_id)
-        revision = tx.value("SELECT revision FROM case_head WHERE case_id = ?", (target,))
         return Receipt(
-            receipt_id=f"event-{row['id']}",
+            receipt_id=f"event-{event_id}",
             uid=body.uid,
             digest=digest,
-            received=utc_text(row["received_ns"]) or "",
+            received=utc_text(received_ns) or "",
             need=need,
-            canonical=Canonical(case_id=target, revision=revision),
+            canonical=canonical,
             server_time=self.now(),
         )
 
@@ -177,12 +194,11 @@ class Intake:
                 (device, sha256, size, now),
             )
             if fresh:
-                number = tx.number()
                 tx.run(
                     """INSERT INTO change (tx, case_id, change, revision, state, actor, detail, at_ns)
-                       SELECT ?, case_id, 'picture', revision, state, ?, '{}', ? FROM case_head
+                       SELECT THIS_TX, case_id, 'picture', revision, state, ?, '{}', ? FROM case_head
                        WHERE case_id IN (SELECT case_id FROM case_picture WHERE sha256 = ?)""",
-                    (number, f"device:{device}", now, sha256),
+                    (f"device:{device}", now, sha256),
                 )
         receipt = BlobReceipt(receipt_id=f"blob-{sha256[:16]}", sha256=sha256, size=size, server_time=self.now())
         return receipt, bool(fresh)

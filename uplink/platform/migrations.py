@@ -90,11 +90,18 @@ _SECOND = (
         last_status INTEGER, stopped INTEGER NOT NULL) STRICT""",
 )
 
+_THIRD = (
+    # The signed manifest that came beside a body; `proven`: its signature was checked with the device's enrolled key.
+    "ALTER TABLE event ADD COLUMN manifest TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE event ADD COLUMN proven INTEGER NOT NULL DEFAULT 0",
+)
+
 PLATFORM = Schema(
     application_id=0x51494A50,
     migrations=(
         Migration(1, "intake, cases and pictures", _FIRST),
         Migration(2, "decisions, fleet memory, people, audit, uploads, webhooks", _SECOND),
+        Migration(3, "signed manifests", _THIRD),
     ),
 )
 

@@ -95,7 +95,8 @@ def get_case(storage: Storage, case_id: str) -> JsonDict | None:
     if not rows:
         return None
     history = storage.rows(
-        """SELECT case_revision.*, event.uid, event.device, event.received_ns, event.body FROM case_revision
+        """SELECT case_revision.*, event.uid, event.device, event.received_ns, event.body, event.manifest,
+             event.proven FROM case_revision
            JOIN event ON event.id = case_revision.event_id WHERE case_id = ? ORDER BY revision, event_id""",
         (case_id,),
     )
@@ -141,6 +142,7 @@ def _step(row: Row) -> JsonDict:
         "uid": row["uid"],
         "device": row["device"],
         "received": utc_text(row["received_ns"]),
+        "signed": "proven" if row["proven"] else "unproven" if row["manifest"] else "",
         **{name: body[name] for name in _STEP},
     }
 

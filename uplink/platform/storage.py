@@ -11,6 +11,7 @@ import re
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,15 @@ Row = Any
 """A row that is asked for a column by name."""
 
 
+THIS_TX = "THIS_TX"
+"""In a statement: the number of its transaction. Numbers ascend in the order of beginning, see `settled`."""
+
+
+def _plain(sql: str) -> str:
+    """A statement in SQLite's words: its transactions commit in the order of their rows' ids, so all are number 0."""
+    return sql.replace(THIS_TX, "0")
+
+
 class SqliteTx:
     """A transaction of the embedded database; all writers take turns, so nothing needs a lock."""
 
@@ -30,23 +40,19 @@ class SqliteTx:
 
     def run(self, sql: str, parameters: Sequence[Any] = ()) -> int:
         """Execute; how many rows it touched."""
-        return int(self._connection.execute(sql, parameters).rowcount)
+        return int(self._connection.execute(_plain(sql), parameters).rowcount)
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
         """All rows of a query."""
-        return list(self._connection.execute(sql, parameters).fetchall())
+        return list(self._connection.execute(_plain(sql), parameters).fetchall())
 
     def value(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
         """First column of the first row, or None."""
-        row = self._connection.execute(sql, parameters).fetchone()
+        row = self._connection.execute(_plain(sql), parameters).fetchone()
         return None if row is None else row[0]
 
     def lock(self, name: str) -> None:
         """Nothing to do: BEGIN IMMEDIATE holds the only write lock."""
-
-    def number(self) -> int:
-        """Number of this transaction, ascending in order of beginning; here 0: they commit in the order of ids."""
-        return 0
 
 
 class SqliteStorage:
@@ -88,6 +94,7 @@ class SqliteStorage:
 _HOLDER = re.compile(r"\?")
 
 
+@lru_cache(maxsize=1024)
 def dialect(sql: str) -> str:
     """A statement in PostgreSQL's words: placeholders, and the types of CREATE TABLE."""
     if sql.startswith(("CREATE TABLE", "ALTER TABLE")):
@@ -95,7 +102,7 @@ def dialect(sql: str) -> str:
         for here, there in (("INTEGER", "BIGINT"), ("BLOB", "BYTEA"), ("REAL", "DOUBLE PRECISION"), ("STRICT", "")):
             sql = re.sub(rf"\b{here}\b", there, sql)
         sql = re.sub(r"\bTEXT\b", 'TEXT COLLATE "C"', sql)
-    return _HOLDER.sub("%s", sql.replace("%", "%%"))
+    return _HOLDER.sub("%s", sql.replace("%", "%%").replace(THIS_TX, "pg_current_xact_id()::text::bigint"))
 
 
 class PostgresTx:
@@ -120,10 +127,6 @@ class PostgresTx:
     def lock(self, name: str) -> None:
         """An advisory lock of this transaction."""
         self._connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (name,))
-
-    def number(self) -> int:
-        """The server's transaction id."""
-        return int(self.value("SELECT pg_current_xact_id()::text::bigint"))
 
 
 class PostgresStorage:

@@ -57,6 +57,7 @@ def made_of(name: str, passes: Sequence[PassPosition], vehicle: str, revision: i
 def body(made: CaseChange, seq: int, device: str, *, exact: bool = True) -> bytes:
     """A device's body; with the memory that makes it exact."""
     tree = json.loads(case_body(made, Link(f"{device}:{EPOCH}:{seq}", device, EPOCH, seq, ""), Origin()))
+    tree.pop("memory", None)
     if exact:
         tree["memory"] = case_memory(made.case)
     return json.dumps(tree).encode()

@@ -44,7 +44,7 @@ def raw(platform: LocalPlatform, content: bytes, *, end: bool = True, wait_s: fl
                 received += chunk
                 if not end and b"\r\n\r\n" in received:
                     break
-        except (ConnectionError, TimeoutError):
+        except OSError:
             return b""
         return received
 

@@ -97,7 +97,7 @@ function told(step) {
 
 function historyList(item) {
   const reports = item.history.map((step) => ({ at: step.received, text: step.change_reason + (step.canonical ? "" : word("not_canonical")),
-    sub: `${timeText(step.changed_utc)} · ${step.vehicle} · ${word("revision")} ${step.revision}`, change: step.change, state: step.state }));
+    sub: `${timeText(step.changed_utc)} · ${step.vehicle} · ${word("revision")} ${step.revision}${step.signed ? ` · ${word(`signed_${step.signed}`)}` : ""}`, change: step.change, state: step.state }));
   const decisions = item.decisions.map((step) => ({ at: step.at, text: told(step), change: step.change, state: step.state, person: true,
     sub: `${timeText(step.at)} · ${step.actor === "platform" ? word("platform_actor") : step.actor} · ${word("revision")} ${step.revision}` }));
   const steps = [...reports, ...decisions].sort((a, b) => (a.at < b.at ? -1 : a.at > b.at ? 1 : 0));
