@@ -11,13 +11,14 @@ import argparse
 import base64
 import hashlib
 import json
-import resource
 import tempfile
 from collections import Counter
 from dataclasses import dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import requests
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
@@ -25,9 +26,10 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import response_schema_conformance, status_code_conformance
 
+from gnss.clock import SystemClock
 from tests.uplink.platform.talk import EPOCH, act, deliver, made_of, photo, sighting
 from uplink.platform.limits import Limits, Rate
-from uplink.platform.serve import LocalPlatform
+from uplink.platform.serve import LocalPlatform, serve
 from uplink.platform.settings import Settings
 
 _CHECKS = [not_a_server_error, status_code_conformance, response_schema_conformance]
@@ -154,26 +156,65 @@ def _run(platform: LocalPlatform, label: str, strategy: Any, examples: int, numb
     one()
 
 
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """A platform in a process of its own, so that its memory can be told from the fuzzer's."""
+
+    url: str
+
+
+def resident_mib(process: int) -> float:
+    """Resident memory of a process."""
+    text = Path(f"/proc/{process}/status").read_text()
+    return int(text.partition("VmRSS:")[2].split()[0]) / 1024
+
+
+def serve_freely(folder: str, port: int, database: str | None) -> None:
+    """What the process runs: a platform that limits no rate."""
+    serve("127.0.0.1", port, Settings(Path(folder), database, catalogue=CATALOGUE, limits=FREE, merge_every_s=1.0))
+
+
 def main() -> None:
-    """The full form."""
+    """The full form, in four parts: the platform's memory after each says whether it grows."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--examples", type=int, default=240)
+    parser.add_argument("--examples", type=int, default=250)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--port", type=int, default=8678)
     parser.add_argument("--database", help="postgresql://...; default: the embedded database")
     arguments = parser.parse_args()
+    whole, memory = Told(), []
     with tempfile.TemporaryDirectory() as folder:
-        chosen = Settings(Path(folder), arguments.database, catalogue=CATALOGUE, limits=FREE, merge_every_s=1.0)
-        with LocalPlatform.start(chosen) as platform:
-            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            told = fuzz(platform, examples=arguments.examples, seed=arguments.seed)
-            grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    print(f"seed {arguments.seed}: {told.requests} requests, statuses {dict(sorted(told.statuses.items()))}")
-    print(f"peak memory of fuzzer and platform together grew by {grown / 1024:.0f} MiB")
-    for label, counts in told.by_operation.items():
+        process = get_context("spawn").Process(target=serve_freely, args=(folder, arguments.port, arguments.database))
+        process.start()
+        platform = cast(LocalPlatform, Elsewhere(f"http://127.0.0.1:{arguments.port}"))
+        wait_until_it_answers(platform)
+        for part in range(4):
+            told = fuzz(platform, examples=-(-arguments.examples // 4), seed=arguments.seed * 4 + part)
+            whole.statuses += told.statuses
+            whole.failures += told.failures
+            for label, counts in told.by_operation.items():
+                whole.by_operation.setdefault(label, Counter()).update(counts)
+            memory.append(resident_mib(process.pid or 0))
+        process.terminate()
+        process.join(60)
+    print(f"seed {arguments.seed}: {whole.requests} requests, statuses {dict(sorted(whole.statuses.items()))}")
+    print(f"resident memory of the platform after each quarter: {', '.join(f'{m:.0f}' for m in memory)} MiB")
+    for label, counts in whole.by_operation.items():
         print(f"  {label}: {dict(sorted(counts.items()))}")
-    for text in told.failures[:20]:
+    for text in whole.failures[:20]:
         print("FAILURE", text[:2000])
-    print(f"{len(told.failures)} failures, {sum(n for s, n in told.statuses.items() if s >= 500)} x 5xx")
+    print(f"{len(whole.failures)} failures, {sum(n for s, n in whole.statuses.items() if s >= 500)} x 5xx")
+
+
+def wait_until_it_answers(platform: LocalPlatform) -> None:
+    """Raises RuntimeError when it never does."""
+    for _ in range(600):
+        try:
+            if requests.get(f"{platform.url}/readyz", timeout=5).status_code == 200:
+                return
+        except requests.ConnectionError:
+            SystemClock().sleep(0.05)
+    raise RuntimeError("the platform never answered")
 
 
 if __name__ == "__main__":
