@@ -52,6 +52,8 @@ def paint(
     for left in range(0, WIDTH, 64):
         top = round(horizon) - int(rng.integers(20, 60))
         image[top : round(horizon) + 4, left : left + 60] = rng.integers(110, 160, 3)
+    shade = cv2.resize(rng.uniform(-40, 40, (4, 6)), (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
+    image = np.clip(image + shade[..., None], 0, 255).astype(np.uint8)
     rows = []
     for cube in sorted(cubes, key=lambda c: -c.ahead_m):
         long, wide, high = SIZE_M[cube.name]
@@ -86,7 +88,11 @@ def write_cube_set(folder: Path, train: int, val: int, seed: int = 5) -> None:
             (folder / kind / split).mkdir(parents=True)
         for number in range(count):
             cubes = [
-                Cube(str(rng.choice(list(PAINT))), float(rng.uniform(6, 35)), float(side * rng.uniform(2.5, 6)))
+                Cube(
+                    str(rng.choice([*PAINT, "bulky_waste"])),
+                    float(rng.uniform(6, 35)),
+                    float(side * rng.uniform(2.5, 6)),
+                )
                 for side in rng.choice([-1, 1], int(rng.integers(2, 6)))
             ]
             image, rows = paint(_apart(cubes), rng)
