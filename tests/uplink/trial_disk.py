@@ -18,6 +18,7 @@ from perception.types import CaseChange, CaseState, JsonDict
 from tests.uplink.builders import UTC_NS, case, change, crash, opened, picture
 from tests.uplink.model_platform import ModelPlatform
 from tests.uplink.trial_crash import ROOT, child_environment
+from uplink import outbox
 from uplink.disk import DiskLimits
 from uplink.payload import Origin
 from uplink.sender import Sender
@@ -192,7 +193,9 @@ def _drain(path: Path) -> JsonDict:
     assert Sender(store, platform, SystemClock(), random.Random(1)).drain(1e6)
     seconds = watch()
     order = [(prio[uid], int(uid.rpartition(":")[2])) for uid in platform.order if ":" in uid]
-    while store.tidy(keep_events=1000):
+    # Rows stay as proof, 100,000 of them; the file gets smaller when older ones go. Scaled to this backlog.
+    outbox._KEEP_ROWS = min(outbox._KEEP_ROWS, len(prio) // 2)
+    while store.tidy(keep_events=min(1000, len(prio) // 10)):
         pass
     store.close()
     return {
