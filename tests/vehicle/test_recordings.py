@@ -112,6 +112,7 @@ def test_a_torn_recording_is_replayed_and_told(
 
 
 def test_drive_record_takes_what_the_car_sees(filmed_original: Path, card: Path, tmp_path: Path) -> None:
+    before = set(threading.enumerate())  # servers of other tests may still be closing
     pty = Pty()
     config = load_config(write_car(tmp_path, filmed_original, card, pty.name))
     fixes = open_drive(filmed_original).fixes
@@ -136,7 +137,7 @@ def test_drive_record_takes_what_the_car_sees(filmed_original: Path, card: Path,
     assert all(e.picture is not None for e in seen)
     assert len(opened.fixes) >= 3
     assert (np.diff(opened.members["front"].stamp_ns) > 0).all()
-    assert {t.name for t in threading.enumerate()} == {"MainThread"}
+    assert set(threading.enumerate()) <= before
 
 
 def test_a_place_that_is_taken_is_refused_before_anything_opens(
