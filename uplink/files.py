@@ -75,6 +75,8 @@ class Spool:
             sync_folder(self.folder.parent)
         part = final.with_suffix(".part")
         part.unlink(missing_ok=True)
+        # Before the first byte: a look at the spool beside the work must not take it for a leftover.
+        self.pending.add(sha256)
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             with os.fdopen(descriptor, "wb") as file:
@@ -86,7 +88,6 @@ class Spool:
             part.unlink(missing_ok=True)
             raise
         sync_folder(final.parent)
-        self.pending.add(sha256)
         self.used += on_disk(len(content))
 
     def remove(self, sha256: str) -> None:

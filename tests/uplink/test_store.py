@@ -22,6 +22,7 @@ from uplink.envelope import digest_of
 from uplink.errors import EvidenceMismatch, StoreError
 from uplink.migrations import DEVICE_STORE
 from uplink.platform.contract import CaseBody
+from uplink.repair import settle_spool
 from uplink.sender import Sender
 from uplink.store import SqliteStore
 
@@ -336,3 +337,25 @@ def test_urgent_before_listed_before_candidates(tmp_path: Path, clock: ManualClo
             store.outbox.ack_event(envelope.key, {}, 201)
         assert order == ["case-00003", "case-00002", "case-00001"]
         assert body["SXMC"] == "exposed_garbage"
+
+
+def test_a_look_at_the_spool_beside_a_commit_takes_nothing_away(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename, fsync = os.rename, os.fsync
+
+    def settled_rename(old: Path, new: Path) -> None:
+        settle_spool(store._database, store.spool)
+        rename(old, new)
+        settle_spool(store._database, store.spool)
+
+    def settled_fsync(descriptor: int) -> None:
+        settle_spool(store._database, store.spool)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "rename", settled_rename)
+    monkeypatch.setattr(os, "fsync", settled_fsync)
+    store.commit([opened(1, pictures=2)])
+    monkeypatch.undo()
+    assert store.spool.pending == set()
+    assert all(store.spool.holds(made.sha256) for made in opened(1, pictures=2).pictures)
