@@ -77,17 +77,18 @@ class Spool:
         part.unlink(missing_ok=True)
         # Before the first byte: a look at the spool beside the work must not take it for a leftover.
         self.pending.add(sha256)
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
+            descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
             os.rename(part, final)
+            sync_folder(final.parent)
         except OSError:
             part.unlink(missing_ok=True)
+            self.pending.discard(sha256)
             raise
-        sync_folder(final.parent)
         self.used += on_disk(len(content))
 
     def remove(self, sha256: str) -> None:
@@ -123,7 +124,7 @@ class Spool:
         """Bytes of a stored picture, or None."""
         try:
             return self.path(sha256).stat().st_size
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
 
     def listing(self, number: int) -> tuple[dict[str, int], list[Path]]:
@@ -136,8 +137,11 @@ class Spool:
                 for entry in entries:
                     if entry.name.endswith(".part"):
                         parts.append(Path(entry.path))
-                    elif entry.name.endswith(".jpg"):
-                        pictures[entry.name[:-4]] = entry.stat().st_size
+                    elif (
+                        SHA256.fullmatch(entry.name.removesuffix(".jpg"))
+                        and (size := self.size(entry.name[:-4])) is not None
+                    ):
+                        pictures[entry.name[:-4]] = size
         return pictures, parts
 
     def drop_parts(self) -> int:

@@ -244,6 +244,7 @@ def test_a_failed_sync_commits_nothing_and_the_next_try_writes_anew(
     with pytest.raises(OSError, match="Input/output"):
         store.commit([opened(1)])
     monkeypatch.setattr(os, "fsync", real)
+    assert store.spool.pending == set()
     assert store.cases() == []
     assert list(store.spool.folder.glob("*/*.*")) == []
     store.commit([opened(1)])

@@ -45,7 +45,8 @@ def promises(text: str) -> dict[str, int]:
 def check(folder: Path, promised: dict[str, int]) -> JsonDict:
     """Deliver what is left, and compare promises, memory and receiver. Figures; raises AssertionError."""
     with SqliteStore(folder / "car" / "store.sqlite", "car-1", SystemClock()) as store:
-        assert list(store.spool.folder.glob("*/*.part")) == []
+        store.wait_checked()
+        assert list(store.spool.folder.glob("*/*.part")) == [], "unfinished files are left"
         assert store.outbox.losses() == {}
         kept = {c.id: c.revision for c in store.cases()}
         lost = {name for name, revision in promised.items() if kept.get(name, 0) < revision}
