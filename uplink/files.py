@@ -137,11 +137,11 @@ class Spool:
                 for entry in entries:
                     if entry.name.endswith(".part"):
                         parts.append(Path(entry.path))
-                    elif (
-                        SHA256.fullmatch(entry.name.removesuffix(".jpg"))
-                        and (size := self.size(entry.name[:-4])) is not None
-                    ):
-                        pictures[entry.name[:-4]] = size
+                        continue
+                    name = entry.name.removesuffix(".jpg")
+                    size = self.size(name) if SHA256.fullmatch(name) else None
+                    if size is not None:
+                        pictures[name] = size
         return pictures, parts
 
     def drop_parts(self) -> int:

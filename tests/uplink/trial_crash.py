@@ -51,7 +51,7 @@ def check(folder: Path, promised: dict[str, int]) -> JsonDict:
         kept = {c.id: c.revision for c in store.cases()}
         lost = {name for name, revision in promised.items() if kept.get(name, 0) < revision}
         assert not lost, f"promised and lost: {lost}"
-        assert Sender(store, LoggedFolder(folder / "platform"), SystemClock(), random.Random(1)).drain(60.0)
+        assert Sender(store, LoggedFolder(folder / "platform"), SystemClock(), random.Random(1)).drain(900.0)
     bodies = [json.loads(path.read_bytes()) for path in (folder / "platform" / "events").glob("*.json")]
     arrived = Counter((body["case_id"], body["revision"]) for body in bodies)
     doubled = {what for what, count in arrived.items() if count > 1}
