@@ -34,22 +34,22 @@ class ReflectionParams:
     reflection with probability `start_doubt`, where the last fixes were. `most_guesses` live, each for `guess_s`.
     """
 
-    sigma_m: float = 40.0
-    white_m: float = 4.0
-    way_m: float = 40.0
-    after_s: float = 80.0
-    clear_after_s: float = 7.0
-    clear_way_m: float = 40.0
-    mixed_way_m: float = 6.0
-    rough_tau_s: float = 60.0
-    rough_sigma: float = 4.0
-    rough_speed: float = 8.0
-    good_rough: float = 0.15
+    sigma_m: float = 15.0
+    white_m: float = 6.0
+    way_m: float = 21.0
+    after_s: float = 60.0
+    clear_after_s: float = 20.0
+    clear_way_m: float = 30.0
+    mixed_way_m: float = 2.4
+    rough_tau_s: float = 42.0
+    rough_sigma: float = 2.1
+    rough_speed: float = 2.5
+    good_rough: float = 0.2
     few_satellites: int = 6
-    few_sigma_m: float = 12.0
+    few_sigma_m: float = 5.0
     new_fixed_share: float = 0.7
     new_fixed_count: int = 3
-    start_doubt: float = 0.3
+    start_doubt: float = 0.42
     most_guesses: int = 6
     guess_s: float = 60.0
 
