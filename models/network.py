@@ -26,7 +26,9 @@ def install_torchvision_shim() -> None:
     """
     if torch.version.cuda is not None or _SHIM:
         return
-    library = torch.library.Library("torchvision", "DEF")
+    from torch import library as operators
+
+    library = operators.Library("torchvision", "DEF")
     for name in ("nms", "qnms"):
         library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     _SHIM.append(library)

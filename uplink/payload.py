@@ -62,7 +62,7 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class ChainLink:
     """Place of an event in its device's chain: `prev_hash` is the digest of the event before it in this epoch."""
 
     uid: str
@@ -70,6 +70,12 @@ class Link:
     epoch: str
     seq: int
     prev_hash: str
+
+    def fields(self) -> JsonDict:
+        """As a case's body and its manifest both say it."""
+        return {
+            "uid": self.uid, "device": self.device, "epoch": self.epoch, "seq": self.seq, "prev_hash": self.prev_hash,
+        }  # fmt: skip
 
 
 def _standard_fields(case: Case, origin: Origin) -> JsonDict:
@@ -142,16 +148,12 @@ def _picture(picture: Picture) -> JsonDict:
     }
 
 
-def case_body(change: CaseChange, link: Link, origin: Origin) -> bytes:
+def case_body(change: CaseChange, link: ChainLink, origin: Origin) -> bytes:
     """Canonical JSON (UTF-8) of one change: equal content gives equal bytes. Raises ValueError on NaN."""
     case = change.case
     tree: JsonDict = {
         "schema": SCHEMA,
-        "uid": link.uid,
-        "device": link.device,
-        "epoch": link.epoch,
-        "seq": link.seq,
-        "prev_hash": link.prev_hash,
+        **link.fields(),
         "case_id": case.id,
         "aliases": list(case.aliases),
         "merged_into": case.merged_into,

@@ -14,7 +14,7 @@ from perception.types import LISTED_STATES, Case, CaseChange, JsonDict, Picture
 from uplink.envelope import digest_of, event_key
 from uplink.evidence import Witnessed, manifest_of, sign
 from uplink.keys import DeviceKey
-from uplink.payload import Link, Origin, announced_pictures, case_body
+from uplink.payload import ChainLink, Origin, announced_pictures, case_body
 
 URGENT, LISTED, OTHER = 0, 1, 2
 MIME = "image/jpeg"
@@ -102,7 +102,7 @@ class Maker:
     ) -> Entry:
         """The entry of `change`. Raises ValueError on NaN."""
         case = change.case
-        link = Link(event_key(self.device, epoch, seq), self.device, epoch, seq, prev_hash)
+        link = ChainLink(event_key(self.device, epoch, seq), self.device, epoch, seq, prev_hash)
         body = case_body(change, link, self.origin)
         proof = manifest_of(
             change, link, body, self.hashes, self.key.public.id, memory_lost=memory_lost, witnessed=witnessed

@@ -17,7 +17,7 @@ from perception.serial import triple
 from perception.types import Case, CaseChange, CaseState, PassPosition
 from tests.uplink.builders import UTC_NS, case, change
 from uplink.casememory import case_memory
-from uplink.payload import Link, Origin, case_body
+from uplink.payload import ChainLink, Origin, case_body
 from uplink.platform.serve import LocalPlatform
 from uplink.transport import content_digest
 
@@ -56,7 +56,7 @@ def made_of(name: str, passes: Sequence[PassPosition], vehicle: str, revision: i
 
 def body(made: CaseChange, seq: int, device: str, *, exact: bool = True) -> bytes:
     """A device's body; with the memory that makes it exact."""
-    tree = json.loads(case_body(made, Link(f"{device}:{EPOCH}:{seq}", device, EPOCH, seq, ""), Origin()))
+    tree = json.loads(case_body(made, ChainLink(f"{device}:{EPOCH}:{seq}", device, EPOCH, seq, ""), Origin()))
     tree.pop("memory", None)
     if exact:
         tree["memory"] = case_memory(made.case)

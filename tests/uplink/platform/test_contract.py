@@ -21,7 +21,7 @@ from gnss.clock import ManualClock, SystemClock
 from perception.errors import SetupError
 from perception.types import CaseChange, CaseState
 from tests.uplink.builders import case, change, jpeg, opened
-from uplink.payload import Link, Origin, case_body
+from uplink.payload import ChainLink, Origin, case_body
 from uplink.platform.contract import case_schema
 from uplink.platform.serve import LocalPlatform
 from uplink.platform.storage import open_storage
@@ -33,7 +33,7 @@ SCHEMA_FILE = Path(__file__).parents[3] / "uplink" / "schema" / "case.v1.json"
 
 
 def body_of(made: CaseChange, seq: int = 1, device: str = "car-1") -> bytes:
-    return case_body(made, Link(f"{device}:{EPOCH}:{seq}", device, EPOCH, seq, ""), Origin())
+    return case_body(made, ChainLink(f"{device}:{EPOCH}:{seq}", device, EPOCH, seq, ""), Origin())
 
 
 def put(
